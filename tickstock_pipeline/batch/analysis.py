@@ -1,0 +1,198 @@
+"""Indicators and patterns of stored bars: what is missing or stale is computed and stored, the rest left alone.
+
+1. Ask the ledger which of the partitions are missing or stale under the present definitions.
+2. Note the revision of their input, then read it: each symbol's bars from the earliest anchor on.
+3. Compute. Years that are fed from the same first bar share one pass: a result depends on nothing after its bar.
+4. In one transaction, lock the input, leave out symbols whose input has changed since 2., and write values, patterns
+   and coverage. What was left out begins again at 2.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sqlalchemy as sa
+
+from tickstock_pipeline.analysis import DefinitionSet, analyse, definition_set
+from tickstock_pipeline.batch.commit import commit_together
+from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of
+from tickstock_pipeline.batch.series import Series, read_series
+from tickstock_pipeline.batch.windows import Window, windows, year_bounds
+from tickstock_pipeline.market.bar import Bars, empty_bars
+from tickstock_pipeline.market.calendar import TradingCalendar
+from tickstock_pipeline.market.partition import Partition, years_by_symbol
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.analysed_window import AnalysedWindow
+from tickstock_pipeline.storage.analysis_store import write_analysis
+from tickstock_pipeline.storage.coverage import Coverage, record_coverage, stale_analysis
+from tickstock_pipeline.storage.definitions import read_definitions
+from tickstock_pipeline.storage.ledger import input_revisions, lock_inputs
+from tickstock_pipeline.storage.marks import read_marks
+
+# A symbol whose bars are being written all the time must not keep a run from ending; it stays stale and comes again.
+_MOST_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class _Analysed:
+    """One symbol's stale years, computed on input of this revision."""
+
+    symbol: str
+    revision: int
+    windows: tuple[AnalysedWindow, ...]
+    coverage: tuple[Coverage, ...]
+
+
+@dataclass(frozen=True)
+class PartitionView:
+    """What a person sees of an analysed partition: its bars, split-adjusted, and the detections on them.
+
+    Attributes
+    ----------
+    marks : (position of the bar, pattern, +1, 0 or -1)
+    counts : detections by pattern
+    """
+
+    bars: Bars
+    marks: tuple[tuple[int, str, int], ...]
+    counts: Mapping[str, int]
+
+
+def analyse_partitions(
+    engine: sa.Engine, calendar: TradingCalendar, timeframe: Timeframe, partitions: Sequence[Partition]
+) -> list[Outcome]:
+    """Bring the analysis of ``partitions`` up to date.
+
+    Returns
+    -------
+    One outcome a partition, in the order given.
+    """
+    with engine.connect() as connection:
+        stored = read_definitions(connection)
+        definitions = definition_set(timeframe, stored.indicators, stored.patterns)
+        wanted = set(partitions)
+        stale = {
+            Partition(found.symbol, found.year)
+            for found in stale_analysis(connection, timeframe, definitions.digest, {p.symbol for p in partitions})
+        } & wanted
+    outcomes = [Outcome(partition, Status.UNCHANGED) for partition in wanted - stale]
+    for _ in range(_MOST_ROUNDS):
+        if not stale:
+            break
+        done = _round(engine, calendar, definitions, sorted(stale))
+        outcomes += done
+        stale -= {outcome.partition for outcome in done}
+    outcomes += [
+        Outcome(partition, Status.FAILED, error="its bars kept changing while they were analysed; try again")
+        for partition in stale
+    ]
+    return in_order_of(partitions, outcomes)
+
+
+def view_partitions(
+    engine: sa.Engine, calendar: TradingCalendar, timeframe: Timeframe, partitions: Sequence[Partition]
+) -> dict[Partition, PartitionView]:
+    """Stored bars and detections of ``partitions``; one without bars is left out."""
+    first, last = _extent(timeframe, partitions)
+    symbols = sorted({partition.symbol for partition in partitions})
+    with engine.connect() as connection:
+        series = read_series(connection, calendar, timeframe, symbols, first, last)
+        marks = read_marks(connection, timeframe, symbols, first, last)
+    views = {}
+    for partition in partitions:
+        if partition.symbol not in series:
+            continue
+        year_first, year_last = year_bounds(timeframe, partition.year)
+        bars = series[partition.symbol].bars.since(year_first).until(year_last)
+        if not len(bars):
+            continue
+        found = [mark for mark in marks.get(partition.symbol, []) if year_first <= mark.bar_time <= year_last]
+        positions = np.searchsorted(bars.time, np.array([mark.bar_time for mark in found], "datetime64[us]"))
+        views[partition] = PartitionView(
+            bars,
+            tuple((int(at), mark.pattern, mark.direction) for at, mark in zip(positions, found, strict=True)),
+            Counter(mark.pattern for mark in found),
+        )
+    return views
+
+
+def _round(
+    engine: sa.Engine, calendar: TradingCalendar, definitions: DefinitionSet, partitions: Sequence[Partition]
+) -> list[Outcome]:
+    """Steps 2 to 4; partitions without an outcome have to be tried again."""
+    timeframe = definitions.timeframe
+    years = years_by_symbol(partitions)
+    needed = [window for year in {p.year for p in partitions} for window in windows(calendar, timeframe, year)]
+    anchors = [window.anchor for window in needed]
+    first = None if None in anchors else min(anchor for anchor in anchors if anchor is not None)
+    last = max(window.last for window in needed)
+    span = (None if first is None else first.astype(object).year, max(p.year for p in partitions))
+    with engine.connect() as connection:
+        revisions = input_revisions(connection, timeframe, years, *span)
+        series = read_series(connection, calendar, timeframe, list(years), first, last)
+    outcomes: list[Outcome] = []
+    analysed: list[_Analysed] = []
+    for symbol in sorted(years):
+        fed = series.get(symbol) or Series(empty_bars(symbol, timeframe), np.empty(0))
+        try:
+            analysed.append(_analyse(calendar, definitions, fed, years[symbol], revisions[symbol]))
+        except ValueError as error:
+            outcomes += [Outcome(Partition(symbol, year), Status.FAILED, error=str(error)) for year in years[symbol]]
+
+    def write(connection: sa.Connection, items: Sequence[_Analysed]) -> list[Outcome]:
+        locked = lock_inputs(connection, timeframe, [item.symbol for item in items], *span)
+        current = [item for item in items if locked[item.symbol] == item.revision]
+        write_analysis(connection, definitions, [window for item in current for window in item.windows])
+        coverage = [row for item in current for row in item.coverage]
+        record_coverage(connection, coverage)
+        facts = {"indicators": len(definitions.indicators), "patterns": len(definitions.patterns)}
+        return [
+            Outcome(Partition(row.symbol, row.year), Status.WRITTEN, {"bars_analysed": row.n_bars, **facts})
+            for row in coverage
+        ]
+
+    return outcomes + commit_together(
+        engine, analysed, write, lambda item: [Partition(row.symbol, row.year) for row in item.coverage]
+    )
+
+
+def _analyse(
+    calendar: TradingCalendar, definitions: DefinitionSet, fed: Series, years: Sequence[int], revision: int
+) -> _Analysed:
+    bars, timeframe = fed.bars, definitions.timeframe
+    symbol = bars.symbol
+    kept: list[AnalysedWindow] = []
+    coverage = []
+    passes: dict[int, list[Window]] = {}
+    for year in years:
+        of_year = windows(calendar, timeframe, year)
+        for window in of_year:
+            start = 0 if window.anchor is None else int(np.searchsorted(bars.time, window.anchor))
+            passes.setdefault(start, []).append(window)
+        stored = bars.since(of_year[0].first).until(of_year[-1].last)
+        coverage.append(
+            Coverage(
+                symbol,
+                timeframe,
+                year,
+                definitions.digest,
+                anchor=of_year[0].anchor,
+                covered_through=stored.time[-1] if len(stored) else of_year[0].first,
+                n_bars=len(stored),
+            )
+        )
+    for start, of_pass in passes.items():
+        stop = int(np.searchsorted(bars.time, of_pass[-1].last, side="right"))
+        analysis = analyse(bars[start:stop], definitions)
+        instants = calendar.instant(timeframe, analysis.bars.time)
+        kept += [
+            AnalysedWindow(analysis, fed.divisors[start:stop], instants, window.first, window.last)
+            for window in of_pass
+        ]
+    return _Analysed(symbol, revision, tuple(kept), tuple(coverage))
+
+
+def _extent(timeframe: Timeframe, partitions: Sequence[Partition]) -> tuple[np.datetime64, np.datetime64]:
+    years = [partition.year for partition in partitions]
+    return year_bounds(timeframe, min(years))[0], year_bounds(timeframe, max(years))[1]

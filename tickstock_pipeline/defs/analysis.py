@@ -1,0 +1,101 @@
+"""Assets of analysis: for each timeframe its indicators and its patterns, computed from one reading of the bars."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions, view_partitions
+from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
+from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, bar_asset_key
+from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
+from tickstock_pipeline.defs.picture import Mark, as_markdown, candlesticks
+from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
+from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.market.timeframe import Timeframe
+
+GROUP = "analysis"
+_BELOW_EVERY_BAR = 1 + max([*IMPORT_DEPTH.values(), *ROLL_UP_DEPTH.values()])
+
+
+def indicators_key(timeframe: Timeframe) -> dg.AssetKey:
+    """The asset of a timeframe's indicator values."""
+    return dg.AssetKey(indicators_asset(timeframe))
+
+
+def patterns_key(timeframe: Timeframe) -> dg.AssetKey:
+    """The asset of a timeframe's detected patterns."""
+    return dg.AssetKey(patterns_asset(timeframe))
+
+
+def analysis_assets(grid: Grid) -> list[dg.AssetsDefinition]:
+    """Indicators and patterns of the five timeframes on ``grid``."""
+    return [_analysis_asset(grid, timeframe) for timeframe in Timeframe]
+
+
+def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
+    keys = [indicators_key(timeframe), patterns_key(timeframe)]
+    bars = dg.AssetDep(bar_asset_key(timeframe), partition_mapping=warm_up_mapping(timeframe))
+
+    def spec(key: dg.AssetKey, table: str, description: str) -> dg.AssetSpec:
+        return dg.AssetSpec(
+            key,
+            deps=[bars],
+            description=description,
+            group_name=GROUP,
+            kinds={"postgres", "talib"},
+            owners=["team:analysis"],
+            tags={"timeframe": timeframe.value},
+            metadata={"dagster/table_name": table},
+        )
+
+    @dg.multi_asset(
+        name=f"analysis_{timeframe}",
+        specs=[
+            spec(
+                keys[0],
+                "public.bar_indicators",
+                f"Values of every enabled indicator on each closed {timeframe} bar, on split-adjusted prices. Each "
+                "is fed from a fixed first bar, so that live and batch give the same bits. `daily_indicators` has the latest.",
+            ),
+            spec(
+                keys[1],
+                "public.daily_patterns",
+                f"Patterns detected on closed {timeframe} bars, dated at the bar that confirms them. A detection that "
+                "does not hold after a correction is marked as retracted, never deleted.",
+            ),
+        ],
+        partitions_def=grid.definition,
+        backfill_policy=backfill_policy(_BELOW_EVERY_BAR),
+    )
+    def analysis(
+        context: dg.AssetExecutionContext, database: Database, market: Market
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        partitions = requested_partitions(context)
+        outcomes = analyse_partitions(database.engine, market.calendar, timeframe, partitions)
+        written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
+        context.log.info(
+            f"analysis of {timeframe} bars: {written} of {len(partitions)} partitions were missing or stale"
+        )
+        views = view_partitions(database.engine, market.calendar, timeframe, partitions)
+
+        def metadata(key: dg.AssetKey, outcome: Outcome) -> Metadata:
+            facts: Metadata = {"result": outcome.status.value, **outcome.facts}
+            view = views.get(outcome.partition)
+            return facts if view is None or key != keys[1] else {**facts, **_picture(view, outcome.partition.key)}
+
+        report(context, keys, outcomes, metadata)
+        for key in keys:
+            yield dg.MaterializeResult(asset_key=key)
+
+    return analysis
+
+
+def _picture(view: PartitionView, title: str) -> Metadata:
+    marks = [Mark(*mark) for mark in view.marks]
+    svg = candlesticks(view.bars, marks, title=f"{title} {view.bars.timeframe}")
+    counts = ", ".join(f"{pattern} {count}" for pattern, count in sorted(view.counts.items())) or "none"
+    return {
+        "picture": dg.MetadataValue.md(as_markdown(svg, f"{title}: newest bars with detections")),
+        "patterns_in_partition": dg.MetadataValue.text(counts),
+    }

@@ -1,0 +1,123 @@
+"""Assets of bars: imported from a provider, or rolled up from finer ones."""
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from tickstock_pipeline.batch.assets import bars_asset
+from tickstock_pipeline.batch.imports import import_bars
+from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
+from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
+from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.market.timeframe import Timeframe
+
+GROUP = "bars"
+IMPORT_DEPTH = {Timeframe.MINUTE: 0, Timeframe.DAILY: 1}
+ROLL_UP_DEPTH = {Timeframe.HOURLY: 1, Timeframe.WEEKLY: 2, Timeframe.MONTHLY: 2}
+
+_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("symbol", "text", "As the exchange lists it"),
+        dg.TableColumn("open", "double precision", "First price of the interval, as traded"),
+        dg.TableColumn("high", "double precision", "Highest price"),
+        dg.TableColumn("low", "double precision", "Lowest price"),
+        dg.TableColumn("close", "double precision", "Last price"),
+        dg.TableColumn("volume", "bigint", "Shares"),
+        dg.TableColumn("source", "text", "The provider, or `derived:<finer timeframe>`"),
+    ]
+)
+_KEYED_BY = {
+    Timeframe.MINUTE: "the instant at which the interval starts, in UTC",
+    Timeframe.HOURLY: "the instant at which the interval starts, in UTC, on the hour of the exchange's clock",
+    Timeframe.DAILY: "the session's date",
+    Timeframe.WEEKLY: "the last session of the ISO week",
+    Timeframe.MONTHLY: "the last session of the month",
+}
+
+
+def bar_asset_key(timeframe: Timeframe) -> dg.AssetKey:
+    """The asset of a timeframe's bars."""
+    return dg.AssetKey(bars_asset(timeframe))
+
+
+def bar_assets(grid: Grid) -> list[dg.AssetsDefinition]:
+    """The five bar assets on ``grid``."""
+    imported = [_import_asset(grid, timeframe, depth) for timeframe, depth in IMPORT_DEPTH.items()]
+    rolled_up = [_roll_up_asset(grid, timeframe, depth) for timeframe, depth in ROLL_UP_DEPTH.items()]
+    return imported + rolled_up
+
+
+def _import_asset(grid: Grid, timeframe: Timeframe, depth: int) -> dg.AssetsDefinition:
+    description = (
+        f"Bars ({timeframe}) from the configured provider, keyed by {_KEYED_BY[timeframe]}. Prices are as traded. A bar "
+        "that breaks a rule goes to `quarantined_bars` with its reason. Materialising again fetches again and writes "
+        "only what differs."
+    )
+
+    @dg.multi_asset(
+        name=f"import_{timeframe}",
+        specs=[_spec(timeframe, description)],
+        partitions_def=grid.definition,
+        backfill_policy=backfill_policy(depth),
+    )
+    def import_asset(context: dg.AssetExecutionContext, database: Database, market: Market) -> None:
+        def work(partitions: Sequence[Partition]) -> list[Outcome]:
+            return import_bars(database.engine, market.provider, market.calendar, timeframe, partitions)
+
+        _materialize(context, timeframe, work)
+
+    return import_asset
+
+
+def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int) -> dg.AssetsDefinition:
+    description = (
+        f"Bars ({timeframe}) rolled up from {timeframe.derived_from} bars, keyed by {_KEYED_BY[timeframe]}. A bar is "
+        "written when its period has ended. A partition whose finer bars have not changed since is left alone."
+    )
+
+    @dg.multi_asset(
+        name=f"roll_up_{timeframe}",
+        specs=[_spec(timeframe, description)],
+        partitions_def=grid.definition,
+        backfill_policy=backfill_policy(depth),
+    )
+    def roll_up_asset(context: dg.AssetExecutionContext, database: Database, market: Market) -> None:
+        def work(partitions: Sequence[Partition]) -> list[Outcome]:
+            return roll_up_bars(database.engine, market.calendar, timeframe, partitions)
+
+        _materialize(context, timeframe, work)
+
+    return roll_up_asset
+
+
+def _spec(timeframe: Timeframe, description: str) -> dg.AssetSpec:
+    source = timeframe.derived_from
+    finer = [] if source is None else [dg.AssetDep(bar_asset_key(source), partition_mapping=roll_up_mapping(timeframe))]
+    return dg.AssetSpec(
+        bar_asset_key(timeframe),
+        deps=finer,
+        description=description,
+        group_name=GROUP,
+        kinds={"postgres"},
+        owners=["team:market-data"],
+        tags={"timeframe": timeframe.value},
+        metadata={"dagster/table_name": f"public.ohlcv_{timeframe}", "dagster/column_schema": _COLUMNS},
+    )
+
+
+def _materialize(
+    context: dg.AssetExecutionContext, timeframe: Timeframe, work: Callable[[Sequence[Partition]], list[Outcome]]
+) -> None:
+    key = bar_asset_key(timeframe)
+    partitions = requested_partitions(context)
+    outcomes = work(partitions)
+    written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
+    context.log.info(f"{key.to_user_string()}: {written} of {len(partitions)} partitions changed")
+    report(context, [key], outcomes, lambda _, outcome: _metadata(outcome))
+
+
+def _metadata(outcome: Outcome) -> Metadata:
+    return {"result": outcome.status.value, **outcome.facts}

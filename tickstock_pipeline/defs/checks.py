@@ -1,0 +1,73 @@
+"""Asset checks of bars: are they sane, are they complete against the exchange's calendar?
+
+Each judges the whole table, since its one result stands for the whole asset; the ledger makes that cheap.
+"""
+
+import dagster as dg
+
+from tickstock_pipeline.batch.quality import gaps, sanity
+from tickstock_pipeline.defs.bars import bar_asset_key
+from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.market.timeframe import Timeframe
+
+_ROWS_SHOWN = 100
+
+
+def bar_checks() -> list[dg.AssetChecksDefinition]:
+    """Sanity and completeness of the five bar assets."""
+    return [check(timeframe) for timeframe in Timeframe for check in (_sanity_check, _completeness_check)]
+
+
+def _sanity_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=bar_asset_key(timeframe),
+        name="ohlc_sanity",
+        description="high >= max(open, close), low <= min(open, close), prices > 0 and finite, volume >= 0. PostgreSQL "
+        "enforces this; the check sees that it still does, and warns of bars that were quarantined instead.",
+    )
+    def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
+        with database.engine.connect() as connection:
+            found = sanity(connection, timeframe)
+        is_enforced = not found.unenforced
+        words = (
+            f"{found.insane} bars break a rule; not enforced: {', '.join(found.unenforced)}"
+            if not is_enforced
+            else f"{sum(found.refused.values())} bars of {len(found.refused)} symbols are in quarantine"
+            if found.refused
+            else "Every bar obeys the rules, and PostgreSQL enforces them."
+        )
+        return dg.AssetCheckResult(
+            passed=is_enforced and not found.refused,
+            severity=dg.AssetCheckSeverity.WARN if is_enforced else dg.AssetCheckSeverity.ERROR,
+            description=words,
+            metadata={
+                "bars_in_quarantine": sum(found.refused.values()),
+                "quarantine_by_symbol": dg.MetadataValue.json(dict(list(found.refused.items())[:_ROWS_SHOWN])),
+            },
+        )
+
+    return ohlc_sanity
+
+
+def _completeness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=bar_asset_key(timeframe),
+        name="completeness",
+        description="Between a symbol's first and last bar, every period of the exchange's calendar has a bar; of "
+        "minutes and hours, every session has at least one.",
+    )
+    def completeness(database: Database, market: Market) -> dg.AssetCheckResult:
+        with database.engine.connect() as connection:
+            found = gaps(connection, market.calendar, timeframe)
+        missing = sum(len(gap.missing) for gap in found)
+        return dg.AssetCheckResult(
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{missing} periods of {len(found)} symbols have no bar." if found else "No period is missing.",
+            metadata={
+                "missing_periods": missing,
+                "gaps": dg.MetadataValue.json({gap.symbol: gap.describe() for gap in found[:_ROWS_SHOWN]}),
+            },
+        )
+
+    return completeness

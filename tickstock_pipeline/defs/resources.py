@@ -1,0 +1,39 @@
+"""What assets need from outside, as Dagster resources: thin shells that build plain objects.
+
+Settings come from the environment of the process that runs, never from run config, so that no URL with a password is
+stored with a run.
+"""
+
+from functools import cached_property
+
+import dagster as dg
+import sqlalchemy as sa
+
+from tickstock_pipeline.market.calendar import TradingCalendar, trading_calendar
+from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.providers.sample import SampleProvider
+from tickstock_pipeline.settings import Settings
+from tickstock_pipeline.storage.engine import create_engine
+
+
+class Database(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """PostgreSQL that holds bars and analysis."""
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """One pool of connections for the process."""
+        return create_engine(Settings.load().database_dsn())
+
+
+class Market(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The exchange's calendar and the provider of historical bars."""
+
+    @cached_property
+    def calendar(self) -> TradingCalendar:
+        """Sessions of the exchange."""
+        return trading_calendar()
+
+    @cached_property
+    def provider(self) -> HistoricalProvider:
+        """The configured provider."""
+        return SampleProvider(Settings.load().sample_file)

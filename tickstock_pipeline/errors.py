@@ -1,0 +1,107 @@
+"""Every exception this package raises on purpose.
+
+Each carries what went wrong and ``advice``: the one thing to do about it, as shown to the person at the terminal.
+
+::
+
+    TickstockError
+    ├── SettingsError            an environment variable has a value that cannot be used
+    ├── DefinitionError          a row of indicator_definitions or pattern_definitions cannot run
+    ├── ProviderError            a market data provider did not give what was asked for
+    │   └── UnknownSymbolError   the provider has no such symbol
+    ├── StorageError             PostgreSQL did not do what was asked of it
+    │   ├── DatabaseUnreachableError
+    │   ├── DatabaseLoginError
+    │   └── SchemaVersionError   the database has another schema version than this code
+    ├── MessagingError           Redis did not do what was asked of it
+    │   ├── RedisUnreachableError
+    │   └── RedisLoginError
+    └── ServiceError             a process of ours could not be started, or ended by itself
+        ├── BinaryNotFoundError
+        ├── PortInUseError
+        ├── AlreadyRunningError
+        ├── DiskFullError
+        └── BackfillError        Dagster ended a backfill without all of its partitions
+
+A bar that breaks a rule raises nothing: it is quarantined with its reason (see ``market.bar``).
+"""
+
+
+class TickstockError(Exception):
+    """Root of the tree; ``str()`` gives what went wrong and what to do."""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.advice}" if self.advice else self.message
+
+
+class SettingsError(TickstockError):
+    """An environment variable, or a line of ``.env``, has a value that cannot be used."""
+
+
+class DefinitionError(TickstockError):
+    """A definition row names an unknown function or gives it wrong parameters."""
+
+
+class ProviderError(TickstockError):
+    """A market data provider did not give what was asked for."""
+
+
+class UnknownSymbolError(ProviderError):
+    """The provider has no such symbol."""
+
+
+class StorageError(TickstockError):
+    """PostgreSQL did not do what was asked of it."""
+
+
+class DatabaseUnreachableError(StorageError):
+    """Nothing answers at the database's address."""
+
+
+class DatabaseLoginError(StorageError):
+    """The database server refuses the user, the password or the database name."""
+
+
+class SchemaVersionError(StorageError):
+    """The database's schema is older or newer than this code."""
+
+
+class MessagingError(TickstockError):
+    """Redis did not do what was asked of it."""
+
+
+class RedisUnreachableError(MessagingError):
+    """Nothing answers at Redis's address."""
+
+
+class RedisLoginError(MessagingError):
+    """Redis refuses the password."""
+
+
+class ServiceError(TickstockError):
+    """A process of ours could not be started, or ended by itself."""
+
+
+class BinaryNotFoundError(ServiceError):
+    """No server binary: not in the environment, not in a wheel, not on the PATH."""
+
+
+class PortInUseError(ServiceError):
+    """Another program listens on a port that we were told to use."""
+
+
+class AlreadyRunningError(ServiceError):
+    """Another instance runs in the same state directory."""
+
+
+class DiskFullError(ServiceError):
+    """Too little free space to run a database."""
+
+
+class BackfillError(ServiceError):
+    """Dagster ended a backfill without all of its partitions."""

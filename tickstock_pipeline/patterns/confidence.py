@@ -1,0 +1,50 @@
+"""Confidence: the geometric mean of four graded components of a formation's form.
+
+1. *body*: how far the bodies exceed what the pattern's definition asks of them;
+2. *shadow*: the same of shadows, or of what stands for them where a pattern has none;
+3. *trend*: whether prices moved, before the formation, in the direction that the pattern claims to end;
+4. *volume*: volume at the last bar against its recent mean.
+
+Each component is graded from :data:`FLOOR` (just what the recogniser accepts, or nothing of it) to 1 (as the textbook
+draws it). The floor keeps one weak component from wiping out three good ones; with the geometric mean it costs dearly
+all the same: one component at the floor and three at 1 give 0.56.
+
+Arithmetic is limited to operations that IEEE 754 rounds correctly (no ``log``, no ``pow``), so that the same bars give
+the same bits at any position of an array and on any machine.
+"""
+
+import numpy as np
+
+from tickstock_pipeline.market.bar import FloatArray
+
+FLOOR = 0.1
+"""The least that a component can be."""
+
+
+def grade(value: FloatArray, weak: float, strong: float) -> FloatArray:
+    """Grade a measure linearly: :data:`FLOOR` at ``weak`` or below, 1 at ``strong`` or above.
+
+    Parameters
+    ----------
+    value : (n,) float64, more is better
+    weak, strong : in the unit of ``value``, ``weak < strong``
+    """
+    share: FloatArray = np.clip((value - weak) / (strong - weak), 0.0, 1.0)
+    return FLOOR + (1.0 - FLOOR) * share
+
+
+def both(first: FloatArray, second: FloatArray) -> FloatArray:
+    """The geometric mean of two grades, where one component has two sides."""
+    mean: FloatArray = np.sqrt(first * second)
+    return mean
+
+
+def confidence(body: FloatArray, shadow: FloatArray, trend: FloatArray, volume: FloatArray) -> FloatArray:
+    """The geometric mean of the four components, each (n,) float64 in [FLOOR, 1]; rises with each of them."""
+    mean: FloatArray = np.sqrt(np.sqrt(body * shadow * (trend * volume)))
+    return mean
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """``numerator / denominator``, 0 where the denominator is 0; both are never negative."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0.0)

@@ -1,0 +1,313 @@
+"""Client of the orchestrator's GraphQL API: what an administrator does in the web UI, done by a program.
+
+Nothing here knows how Dagster works inside; it speaks the public API of the webserver, on this machine or another.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tickstock_pipeline.errors import BackfillError, ServiceError
+from tickstock_pipeline.market.partition import Partition
+
+LOCATION = "tickstock"
+_REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
+_RUNNING = frozenset({"REQUESTED", "CANCELING", "FAILING"})
+_SUCCEEDED = frozenset({"COMPLETED", "COMPLETED_SUCCESS"})
+
+_WORKSPACE = """
+query {
+  workspaceOrError {
+    __typename
+    ... on Workspace {
+      locationEntries { name loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
+    }
+    ... on PythonError { message }
+  }
+}"""
+_PARTITIONS = """
+query ($keys: [AssetKeyInput!]!) {
+  assetNodes(assetKeys: $keys) { partitionKeysByDimension { name partitionKeys } }
+}"""
+_ADD_PARTITION = """
+mutation ($repository: RepositorySelector!, $name: String!, $key: String!) {
+  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $name, partitionKey: $key) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}"""
+_LAUNCH = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}"""
+_BACKFILL = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PartitionBackfill {
+      status
+      error { message }
+      assetBackfillData {
+        assetBackfillStatuses {
+          ... on AssetPartitionsStatusCounts {
+            assetKey { path }
+            numPartitionsTargeted
+            numPartitionsInProgress
+            numPartitionsMaterialized
+            numPartitionsFailed
+          }
+        }
+      }
+    }
+    ... on PythonError { message }
+  }
+}"""
+_ACTIVE_BACKFILLS = """
+query {
+  partitionBackfillsOrError(filters: { statuses: [REQUESTED] }, limit: 100) {
+    __typename
+    ... on PartitionBackfills { results { id tags { key value } } }
+    ... on PythonError { message }
+  }
+}"""
+_CANCEL_BACKFILL = """
+mutation ($id: String!) {
+  cancelPartitionBackfill(backfillId: $id) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}"""
+_ACTIVE_RUNS = """
+query {
+  runsOrError(filter: { statuses: [STARTING, STARTED, CANCELING] }, limit: 1000) {
+    __typename
+    ... on Runs { results { id } }
+    ... on PythonError { message }
+  }
+}"""
+_END_RUNS = """
+mutation ($ids: [String!]!) {
+  terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
+    __typename
+    ... on PythonError { message }
+  }
+}"""
+
+
+@dataclass(frozen=True)
+class AssetProgress:
+    """Partitions of one asset in a backfill, counted by Dagster."""
+
+    asset: str
+    targeted: int
+    in_progress: int
+    materialized: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class BackfillProgress:
+    """A backfill as Dagster sees it now."""
+
+    backfill_id: str
+    status: str
+    error: str
+    assets: tuple[AssetProgress, ...]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status not in _RUNNING
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether every partition was materialised."""
+        return self.status in _SUCCEEDED and not self.failed
+
+    @property
+    def targeted(self) -> int:
+        """Partitions asked for, over all assets."""
+        return sum(asset.targeted for asset in self.assets)
+
+    @property
+    def materialized(self) -> int:
+        """Partitions done, over all assets."""
+        return sum(asset.materialized for asset in self.assets)
+
+    @property
+    def failed(self) -> int:
+        """Partitions that failed or whose input failed, over all assets."""
+        return sum(asset.failed for asset in self.assets)
+
+
+class Orchestrator:
+    """A connection to the webserver at ``url``, for instance ``http://127.0.0.1:3000``."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 60.0) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def is_ready(self) -> bool:
+        """Whether the webserver answers and has loaded our definitions.
+
+        Raises
+        ------
+        ServiceError
+            If the definitions cannot be loaded, with Python's own message.
+        """
+        try:
+            workspace = self._ask(_WORKSPACE)["workspaceOrError"]
+        except ServiceError:
+            return False
+        for entry in workspace.get("locationEntries", []):
+            found = entry["locationOrLoadError"] or {}
+            if found.get("__typename") == "PythonError":
+                raise ServiceError(
+                    f"Dagster cannot load the definitions: {found['message']}",
+                    advice="See the log of the code server; `tickstock doctor` checks the settings.",
+                )
+            if entry["name"] == LOCATION and entry["loadStatus"] == "LOADED" and found:
+                return True
+        return False
+
+    def add_symbols(self, symbols: Sequence[str]) -> list[str]:
+        """Register symbols as partitions, in this order; those that are there stay where they are.
+
+        Returns
+        -------
+        The symbols that are new.
+        """
+        nodes = self._ask(_PARTITIONS, {"keys": [{"path": ["ohlcv_daily"]}]})["assetNodes"]
+        known = {
+            key
+            for dimension in nodes[0]["partitionKeysByDimension"]
+            if dimension["name"] == "symbol"
+            for key in dimension["partitionKeys"]
+        }
+        new = [symbol for symbol in symbols if symbol not in known]
+        for symbol in new:
+            answer = self._ask(_ADD_PARTITION, {"repository": _REPOSITORY, "name": "symbols", "key": symbol})
+            result = answer["addDynamicPartition"]
+            if result["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
+                raise ServiceError(f"Dagster refuses the partition {symbol!r}: {result.get('message', result)}")
+        return new
+
+    def launch_backfill(
+        self, targets: Mapping[str, Sequence[Partition]], *, title: str, tags: Mapping[str, str]
+    ) -> str:
+        """Launch one native backfill over exactly these partitions of these assets.
+
+        Parameters
+        ----------
+        targets : asset name → its partitions
+
+        Returns
+        -------
+        The backfill's id.
+        """
+        by_asset = [
+            {
+                "assetKey": {"path": [asset]},
+                "partitions": {"ranges": [{"start": found.key, "end": found.key} for found in partitions]},
+            }
+            for asset, partitions in targets.items()
+            if partitions
+        ]
+        params = {
+            "partitionsByAssets": by_asset,
+            "title": title,
+            "tags": [{"key": key, "value": value} for key, value in tags.items()],
+        }
+        result = self._ask(_LAUNCH, {"params": params})["launchPartitionBackfill"]
+        if result["__typename"] != "LaunchBackfillSuccess":
+            raise BackfillError(f"Dagster refuses the backfill: {result.get('message', result['__typename'])}")
+        return str(result["backfillId"])
+
+    def clear_away_runs(self, tags: Mapping[str, str]) -> int:
+        """Mark runs as canceled whose processes are known to be gone, and cancel backfills that carry ``tags``.
+
+        Only for an instance whose code server has just started: Dagster itself cannot tell a run that is under way
+        from one whose process was killed together with everything else.
+
+        Returns
+        -------
+        How many runs there were.
+        """
+        wanted = [{"key": key, "value": value} for key, value in tags.items()]
+        for found in self._ask(_ACTIVE_BACKFILLS)["partitionBackfillsOrError"].get("results", []):
+            if all(tag in found["tags"] for tag in wanted):
+                self._ask(_CANCEL_BACKFILL, {"id": found["id"]})
+        runs = [str(run["id"]) for run in self._ask(_ACTIVE_RUNS)["runsOrError"].get("results", [])]
+        if runs:
+            self._ask(_END_RUNS, {"ids": runs})
+        return len(runs)
+
+    def progress(self, backfill_id: str) -> BackfillProgress:
+        """What Dagster says of a backfill now."""
+        found = self._ask(_BACKFILL, {"id": backfill_id})["partitionBackfillOrError"]
+        if found["__typename"] != "PartitionBackfill":
+            raise BackfillError(f"Dagster does not know backfill {backfill_id}: {found.get('message', '')}")
+        statuses = (found["assetBackfillData"] or {}).get("assetBackfillStatuses", [])
+        return BackfillProgress(
+            backfill_id=backfill_id,
+            status=found["status"],
+            error=(found["error"] or {}).get("message", ""),
+            assets=tuple(
+                AssetProgress(
+                    asset="/".join(status["assetKey"]["path"]),
+                    targeted=status["numPartitionsTargeted"],
+                    in_progress=status["numPartitionsInProgress"],
+                    materialized=status["numPartitionsMaterialized"],
+                    failed=status["numPartitionsFailed"],
+                )
+                for status in statuses
+                if status
+            ),
+        )
+
+    def watch(self, backfill_id: str, *, every_seconds: float = 1.0) -> Iterator[BackfillProgress]:
+        """Progress again and again until the backfill is over; the last one is the final one."""
+        while True:
+            progress = self.progress(backfill_id)
+            yield progress
+            if progress.is_over:
+                return
+            time.sleep(every_seconds)
+
+    def _ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            response = self._client.post("/graphql", json={"query": query, "variables": dict(variables or {})})
+        except httpx.TransportError as error:
+            raise ServiceError(
+                f"Dagster's webserver at {self.url} does not answer: {error}",
+                advice="Start it with `tickstock up`, or look into its log.",
+            ) from error
+        if response.status_code != httpx.codes.OK:
+            raise ServiceError(
+                f"Dagster's webserver at {self.url} answers {response.status_code}: {response.text:.300}"
+            )
+        answer = response.json()
+        if answer.get("errors"):
+            messages = "; ".join(str(error.get("message")) for error in answer["errors"])
+            raise ServiceError(f"Dagster's webserver at {self.url} refuses a query: {messages}")
+        data: dict[str, Any] = answer["data"]
+        return data

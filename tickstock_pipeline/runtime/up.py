@@ -1,0 +1,158 @@
+"""``tickstock up``: everything that runs on one machine, from nothing to a finished first job, and down again.
+
+1. Take the state directory for ourselves; check the port, before anything is started.
+2. Start PostgreSQL and Redis, or check the ones that the settings name; migrate.
+3. Start Dagster's code server, webserver and daemon.
+4. Clear away the runs of an instance that was killed: their processes are gone, which Dagster cannot know.
+5. Register the provider's symbols, ask the ledger which partitions are missing or stale, and launch exactly those as
+   one native backfill. Repeat for what a killed or failed run left over; give up when a round brings nothing.
+6. Stay until asked to stop, or until a process ends by itself.
+
+A failure at any step stops whatever was started, in reverse order.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from tickstock_pipeline.batch.plan import stale_targets
+from tickstock_pipeline.errors import ServiceError
+from tickstock_pipeline.market.calendar import trading_calendar
+from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.providers.sample import SampleProvider
+from tickstock_pipeline.runtime.dagster_services import start_dagster
+from tickstock_pipeline.runtime.instance import ServiceRecord, record_process
+from tickstock_pipeline.runtime.orchestrator import BackfillProgress, Orchestrator
+from tickstock_pipeline.runtime.ports import require_free_port
+from tickstock_pipeline.runtime.services import running_services
+from tickstock_pipeline.runtime.supervisor import Supervisor
+from tickstock_pipeline.settings import Settings
+from tickstock_pipeline.storage.engine import create_engine
+from tickstock_pipeline.storage.schema import upgrade
+
+_FIRST_JOB = {"tickstock/job": "first-import"}
+_MOST_ROUNDS = 4
+
+
+class Announcer(Protocol):
+    """Whoever tells a person what happens."""
+
+    def step(self, words: str) -> None:
+        """Something begins that takes more than a moment."""
+
+    def note(self, words: str) -> None:
+        """Something that is worth knowing has happened."""
+
+    def progress(self, progress: BackfillProgress) -> None:
+        """The state of the backfill under way."""
+
+
+@dataclass(frozen=True)
+class RunningPipeline:
+    """What runs, while it runs."""
+
+    settings: Settings
+    web_url: str
+    supervisor: Supervisor
+
+    def wait(self) -> None:
+        """Return when a stop is requested.
+
+        Raises
+        ------
+        ServiceError
+            If a process ends by itself.
+        """
+        ended = self.supervisor.wait()
+        if ended is not None:
+            raise ended.failure("ended by itself")
+
+    def require_all_alive(self) -> None:
+        """Do nothing if every process runs.
+
+        Raises
+        ------
+        ServiceError
+            Names the process that has ended, with the last lines of its log.
+        """
+        for process in self.supervisor.processes:
+            if not process.is_alive:
+                raise process.failure("ended by itself")
+
+
+@contextmanager
+def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[RunningPipeline]:
+    """Steps 1 to 4: the services, the schema and Dagster, running until the context ends.
+
+    Enter it from the main thread: servers end with the thread that started them.
+
+    Raises
+    ------
+    TickstockError
+        Whatever is wrong, after everything that was started has been stopped again.
+    """
+    require_free_port(settings.web_host, settings.web_port, "Dagster's web UI", "TICKSTOCK_WEB_PORT")
+    is_embedded = settings.database_url is None
+    supervisor = Supervisor()
+    announcer.step("Starting PostgreSQL and Redis" if is_embedded else "Checking PostgreSQL and Redis")
+    with running_services(settings, supervisor) as services:
+        announcer.step("Bringing the database schema up to date")
+        upgrade(services.database_dsn())
+        announcer.step("Starting Dagster")
+        before = set(supervisor.processes)
+        web_url = start_dagster(services, supervisor, dict(os.environ))
+        for process in supervisor.processes:
+            if process not in before:
+                port = settings.web_port if process.name == "webserver" else None
+                record_process(settings.home.absolute(), process.name, ServiceRecord(process.pid, port))
+        if is_embedded:
+            # With the database down nothing of an earlier instance can have survived, so what it ran is over.
+            with Orchestrator(web_url) as orchestrator:
+                cleared = orchestrator.clear_away_runs(_FIRST_JOB)
+            if cleared:
+                announcer.note(f"An earlier instance was ended in the middle of {cleared} runs; they are repeated.")
+        yield RunningPipeline(services, web_url, supervisor)
+
+
+def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[str, int]:
+    """Step 5: every bar that the provider lists, and its analysis, by native backfills.
+
+    Returns
+    -------
+    What could not be done: asset → number of partitions that are still missing or stale; empty if all is well.
+
+    Raises
+    ------
+    ServiceError
+        If a process ends by itself meanwhile.
+    """
+    settings = pipeline.settings
+    provider: HistoricalProvider = SampleProvider(settings.sample_file)
+    calendar = trading_calendar()
+    symbols = [listing.symbol for listing in provider.catalogue()]
+    engine = create_engine(settings.database_dsn())
+    left: dict[str, int] = {}
+    try:
+        with Orchestrator(pipeline.web_url) as orchestrator:
+            new = orchestrator.add_symbols(symbols)
+            if new:
+                announcer.note(f"Registered {len(new)} symbols: {', '.join(new[:10])}{' …' if len(new) > 10 else ''}")
+            for _ in range(_MOST_ROUNDS):
+                with engine.connect() as connection:
+                    targets = stale_targets(connection, provider, calendar, settings.first_year)
+                before, left = left, {asset: len(partitions) for asset, partitions in targets.items() if partitions}
+                if not left or left == before:
+                    break
+                backfill = orchestrator.launch_backfill(targets, title="Import and analyse", tags=_FIRST_JOB)
+                for progress in orchestrator.watch(backfill):
+                    pipeline.require_all_alive()
+                    announcer.progress(progress)
+    except ServiceError:
+        # A dead process is the reason for whatever went wrong in talking to it.
+        pipeline.require_all_alive()
+        raise
+    finally:
+        engine.dispose()
+    return left

@@ -1,0 +1,163 @@
+"""Settings: the environment and ``.env``, read once into a frozen, typed object.
+
+Nothing else in the package reads the environment. Processes that we start inherit what they need through
+:meth:`Settings.child_environment`, so that each can also be run alone with the same variables set.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tickstock_pipeline.errors import SettingsError
+
+# Dagster writes an event for every step; losing the last few in a power cut costs a re-run, while waiting for the
+# disk on each costs a third of a backfill's time. Our own connections keep synchronous_commit on.
+_DAGSTER_CONNECTION_OPTIONS = "-csearch_path=dagster -csynchronous_commit=off"
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults; ``docs/settings.md`` is the table of them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TICKSTOCK_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(default=Path(".tickstock"), description="State directory of the embedded services and logs.")
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL to use (postgresql://user:password@host:port/db). Unset: an embedded one."
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, description="Redis or Valkey to use (redis://[:password@]host:port/db). Unset: an embedded one."
+    )
+    dagster_database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL of Dagster's own storage. Unset: schema `dagster` of TICKSTOCK_DATABASE_URL.",
+    )
+    postgres_bin: Path | None = Field(
+        default=None, description="Folder with `initdb` and `postgres` for the embedded server."
+    )
+    redis_server: Path | None = Field(
+        default=None, description="`redis-server` or `valkey-server` binary for the embedded server."
+    )
+    web_host: str = Field(default="127.0.0.1", description="Address that Dagster's web UI listens on.")
+    web_port: int = Field(default=3000, ge=1, le=65535, description="Port of Dagster's web UI.")
+    provider: Literal["sample"] = Field(default="sample", description="Historical data provider.")
+    sample_file: Path | None = Field(
+        default=None,
+        description="CSV (ticker,date,open,high,low,close,volume) for provider `sample`. Unset: the packaged data.",
+    )
+    first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
+
+    @field_validator("database_url", "dagster_database_url", "redis_url", "sample_file", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("database_url", "dagster_database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme.split("+")[0] not in {
+            "postgresql",
+            "postgres",
+        }:
+            raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+            raise ValueError("must begin with redis:// or rediss://")
+        return value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment; ``overrides`` win over it (the command line's options).
+
+        Raises
+        ------
+        SettingsError
+            Names each variable that cannot be used, and why. Never shows a secret's value.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            lines = [
+                f"TICKSTOCK_{str(item['loc'][0]).upper()}: {item['msg']}"
+                for item in error.errors(include_input=False, include_url=False)
+            ]
+            raise SettingsError(
+                "Unusable settings:\n" + "\n".join(lines),
+                advice="Correct them in the environment or in .env; `tickstock doctor` lists all settings.",
+            ) from None
+
+    def with_services(self, *, database_url: str, redis_url: str) -> Self:
+        """The same settings, pointed at running services."""
+        return self.model_copy(update={"database_url": SecretStr(database_url), "redis_url": SecretStr(redis_url)})
+
+    def database_dsn(self) -> str:
+        """URL for psycopg2 and libpq: ``postgresql://…``, without an SQLAlchemy driver name.
+
+        Raises
+        ------
+        SettingsError
+            If no database is configured.
+        """
+        if self.database_url is None:
+            raise SettingsError(
+                "TICKSTOCK_DATABASE_URL is not set.",
+                advice='Start the services with `tickstock up`, then run: eval "$(tickstock env)"',
+            )
+        return _libpq_url(self.database_url.get_secret_value())
+
+    def redis_dsn(self) -> str:
+        """URL for redis-py.
+
+        Raises
+        ------
+        SettingsError
+            If no Redis is configured.
+        """
+        if self.redis_url is None:
+            raise SettingsError(
+                "TICKSTOCK_REDIS_URL is not set.",
+                advice='Start the services with `tickstock up`, then run: eval "$(tickstock env)"',
+            )
+        return self.redis_url.get_secret_value()
+
+    def dagster_dsn(self) -> str:
+        """SQLAlchemy URL of Dagster's storage; names psycopg2, since SQLAlchemy 2.1 takes a bare scheme for psycopg 3."""
+        if self.dagster_database_url is not None:
+            url = _libpq_url(self.dagster_database_url.get_secret_value())
+        else:
+            url = self.database_dsn()
+            separator = "&" if urlsplit(url).query else "?"
+            url = f"{url}{separator}options={quote(_DAGSTER_CONNECTION_OPTIONS)}"
+        return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+    def child_environment(self) -> dict[str, str]:
+        """The variables that a process of ours needs to see the same services.
+
+        Contains secrets: hand it to a child's environment or to the user's shell, never to a log.
+        """
+        environment = {
+            "TICKSTOCK_HOME": str(self.home.absolute()),
+            "TICKSTOCK_DATABASE_URL": self.database_dsn(),
+            "TICKSTOCK_REDIS_URL": self.redis_dsn(),
+            "TICKSTOCK_DAGSTER_DATABASE_URL": self.dagster_dsn(),
+            "TICKSTOCK_PROVIDER": self.provider,
+            "TICKSTOCK_FIRST_YEAR": str(self.first_year),
+            "TICKSTOCK_LOG_LEVEL": self.log_level,
+        }
+        if self.sample_file is not None:
+            environment["TICKSTOCK_SAMPLE_FILE"] = str(self.sample_file.absolute())
+        return environment
+
+
+def _libpq_url(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(scheme="postgresql"))

@@ -1,0 +1,224 @@
+"""Bars in and out of PostgreSQL, in bulk, and the bars that were refused.
+
+Writing is COPY into a temporary table, then one upsert of what differs; the triggers of the bar tables keep the
+ledger. Reading is binary COPY. Both carry float64 bit for bit.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tickstock_pipeline.market.bar import Bars, RefusedBar
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage import binary_copy
+from tickstock_pipeline.storage.tables import BARS, QUARANTINED_BARS, key_column
+
+_VALUES = ("open", "high", "low", "close", "volume")
+
+
+class WriteCounts(NamedTuple):
+    """What a write did: rows that were new, rows that had other values, rows that were there already."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+
+
+def write_bars(connection: sa.Connection, series: Sequence[Bars], source: str) -> WriteCounts:
+    """Upsert bars of one timeframe, all symbols in one statement, in the caller's transaction.
+
+    A bar whose prices and volume are already stored is not written, whatever its source.
+
+    Parameters
+    ----------
+    series : valid bars (see ``market.bar.refusal_reasons``), one item a symbol
+    source : the provider, or ``derived:<timeframe>``
+
+    Raises
+    ------
+    ValueError
+        If the series have several timeframes, or a symbol twice.
+    """
+    series = [bars for bars in series if len(bars)]
+    if not series:
+        return WriteCounts(0, 0, 0)
+    timeframe = _only_timeframe(series)
+    table, key = BARS[timeframe].name, f'"{key_column(timeframe).name}"'
+    staging = f"new_bars_{uuid4().hex}"
+    columns = ("symbol", key, *_VALUES)
+    connection.exec_driver_sql(
+        f"CREATE TEMPORARY TABLE {staging} ON COMMIT DROP AS SELECT {', '.join(columns)} FROM {table} WITH NO DATA"
+    )
+    binary_copy.copy_in(connection, staging, columns, _encoded(series))
+    stored = ", ".join(f"bar.{name}" for name in _VALUES)
+    given = ", ".join(f"excluded.{name}" for name in _VALUES)
+    # rows in key order: two writers of the same bars wait for each other instead of deadlocking
+    inserted, updated = connection.execute(
+        sa.text(f"""
+            WITH written AS (
+                INSERT INTO {table} AS bar ({", ".join(columns)}, source)
+                SELECT {", ".join(columns)}, :source FROM {staging} ORDER BY symbol, {key}
+                ON CONFLICT (symbol, {key}) DO UPDATE SET
+                    {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, source = excluded.source
+                WHERE ({stored}) IS DISTINCT FROM ({given})
+                RETURNING xmax = 0 AS is_new
+            )
+            SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written
+        """),
+        {"source": source},
+    ).one()
+    return WriteCounts(inserted, updated, sum(map(len, series)) - inserted - updated)
+
+
+def read_bars(
+    connection: sa.Connection,
+    timeframe: Timeframe,
+    symbols: Sequence[str],
+    first: np.datetime64 | date | None = None,
+    last: np.datetime64 | date | None = None,
+) -> dict[str, Bars]:
+    """Stored bars, as traded.
+
+    Parameters
+    ----------
+    first, last : the first and last key, both included; None is open. Dates for date-keyed bars; UTC instants (a
+        date is its midnight) for intraday ones
+
+    Returns
+    -------
+    An item for each symbol that has bars in the range, in the order asked for; oldest bar first.
+    """
+    symbols = list(dict.fromkeys(symbols))
+    bounds = _bound(first, timeframe, "-infinity"), _bound(last, timeframe, "infinity")
+    key_type = "timestamptz" if timeframe.is_intraday else "date"
+    key = f'bar."{key_column(timeframe).name}"'
+    rows = binary_copy.copy_out(
+        connection,
+        f"""
+        SELECT wanted.position::int4 - 1, {key}, bar.open, bar.high, bar.low, bar.close, bar.volume
+        FROM unnest(%s::text[]) WITH ORDINALITY wanted (symbol, position)
+        JOIN {BARS[timeframe].name} bar USING (symbol)
+        WHERE {key} BETWEEN %s::{key_type} AND %s::{key_type}
+        """,
+        [symbols, *bounds],
+        {
+            "position": binary_copy.INT4,
+            "time": binary_copy.INT8 if timeframe.is_intraday else binary_copy.INT4,
+            **dict.fromkeys(_VALUES[:-1], binary_copy.FLOAT8),
+            "volume": binary_copy.INT8,
+        },
+    )
+    return _split_by_symbol(rows, timeframe, symbols)
+
+
+def record_refused(connection: sa.Connection, refused: Sequence[RefusedBar], source: str) -> int:
+    """Quarantine bars that broke a rule.
+
+    Returns
+    -------
+    How many of them were not in quarantine already.
+    """
+    if not refused:
+        return 0
+    rows = [
+        {
+            "source": source,
+            "symbol": _storable(bar.symbol),
+            "timeframe": str(bar.timeframe),
+            "bar_time": _storable(bar.time),
+            "reason": _storable(bar.reason),
+            "raw": {_storable(name): _storable(value) for name, value in bar.raw.items()},
+        }
+        for bar in refused
+    ]
+    new = connection.execute(
+        insert(QUARANTINED_BARS)
+        .on_conflict_do_nothing(index_elements=["digest"])
+        .returning(QUARANTINED_BARS.c.id),
+        rows,
+    )
+    return len(new.all())
+
+
+def _only_timeframe(series: Sequence[Bars]) -> Timeframe:
+    timeframes = {bars.timeframe for bars in series}
+    if len(timeframes) > 1:
+        raise ValueError(f"bars of several timeframes in one write: {', '.join(sorted(timeframes))}")
+    if len({bars.symbol for bars in series}) < len(series):
+        raise ValueError("a symbol twice in one write")
+    return timeframes.pop()
+
+
+def _bound(time: np.datetime64 | date | None, timeframe: Timeframe, otherwise: str) -> str:
+    if time is None:
+        return otherwise
+    if timeframe.is_intraday:
+        return f"{np.datetime64(time).astype('datetime64[us]')}+00"
+    return str(np.datetime64(time).astype("datetime64[D]"))
+
+
+def _encoded(series: Sequence[Bars]) -> Iterator[bytes]:
+    for bars in series:
+        intraday = bars.timeframe.is_intraday
+        yield binary_copy.encode_rows(
+            {
+                "symbol": binary_copy.encode_text(bars.symbol),
+                "time": (
+                    (binary_copy.INT8, binary_copy.instants(bars.time))
+                    if intraday
+                    else (binary_copy.INT4, binary_copy.days(bars.time))
+                ),
+                "open": (binary_copy.FLOAT8, bars.open),
+                "high": (binary_copy.FLOAT8, bars.high),
+                "low": (binary_copy.FLOAT8, bars.low),
+                "close": (binary_copy.FLOAT8, bars.close),
+                "volume": (binary_copy.INT8, bars.volume),
+            },
+            len(bars),
+        )
+
+
+def _split_by_symbol(rows: Any, timeframe: Timeframe, symbols: Sequence[str]) -> dict[str, Bars]:
+    decode = binary_copy.from_instants if timeframe.is_intraday else binary_copy.from_days
+    position, time = rows["position"], decode(rows["time"])
+    # cheaper here than ORDER BY there: what is read in key order is nearly sorted
+    order = np.lexsort((time, position))
+    position, time = position[order], time[order]
+    columns = {name: rows[name][order].astype(np.float64) for name in _VALUES[:-1]}
+    volume = rows["volume"][order].astype(np.int64)
+    present, starts, lengths = np.unique(position, return_index=True, return_counts=True)
+    return {
+        symbols[which]: Bars(
+            symbols[which],
+            timeframe,
+            time[start:end],
+            columns["open"][start:end],
+            columns["high"][start:end],
+            columns["low"][start:end],
+            columns["close"][start:end],
+            volume[start:end],
+        )
+        for which, start, end in zip(present, starts, starts + lengths, strict=True)
+    }
+
+
+def _storable(value: Any) -> Any:
+    """A value as JSONB and TEXT can hold it: they know neither NaN nor the character NUL."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, np.generic):
+        return _storable(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return str(value).replace("\x00", "\ufffd")
+    return value

@@ -1,0 +1,97 @@
+"""The latest value of each indicator, in the table ``daily_indicators`` that the consumer reads."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from tickstock_pipeline.analysis import DefinitionSet
+from tickstock_pipeline.storage.analysed_window import WINDOWS, AnalysedWindow, window_parameters
+from tickstock_pipeline.storage.instants import aware
+
+
+def write_latest_indicators(
+    connection: sa.Connection, definitions: DefinitionSet, items: Sequence[AnalysedWindow]
+) -> int:
+    """Bring the latest values up to each symbol's newest bar.
+
+    One row for each definition that has a value at that bar. A row of a newer bar outside of the windows stays; one of
+    a bar in a window that is not given again goes.
+
+    Parameters
+    ----------
+    items : by symbol and time
+
+    Returns
+    -------
+    How many rows were written or deleted.
+    """
+    newest = {item.symbol: item for item in items}
+    rows = [row for item in newest.values() for row in _rows(definitions, item)]
+    context = {
+        "timeframe": str(definitions.timeframe),
+        "symbols": [row["symbol"] for row in rows],
+        "indicators": [row["indicator"] for row in rows],
+        "values": [row["values"] for row in rows],
+        "bar_times": [row["bar_time"] for row in rows],
+        **window_parameters(items),
+    }
+    written = connection.execute(
+        sa.text(f"""
+            INSERT INTO daily_indicators AS stored (symbol, indicator_type, timeframe, value_data, bar_time)
+            SELECT symbol, indicator, :timeframe, value_data::jsonb, bar_time FROM unnest(
+                cast(:symbols AS text[]), cast(:indicators AS text[]), cast(:values AS text[]),
+                cast(:bar_times AS timestamptz[])
+            ) AS new (symbol, indicator, value_data, bar_time)
+            ORDER BY symbol, indicator
+            ON CONFLICT (symbol, timeframe, indicator_type) DO UPDATE SET
+                value_data = excluded.value_data, bar_time = excluded.bar_time, calculation_timestamp = now(),
+                expiration_date = NULL
+            WHERE (stored.value_data, stored.bar_time) IS DISTINCT FROM (excluded.value_data, excluded.bar_time)
+                AND (
+                    coalesce(stored.bar_time, '-infinity') <= excluded.bar_time
+                    OR EXISTS (
+                        SELECT FROM ({WINDOWS}) replaced WHERE replaced.symbol = stored.symbol
+                            AND stored.bar_time BETWEEN replaced.first_time AND replaced.last_time
+                    )
+                )
+        """),
+        context,
+    ).rowcount
+    deleted = connection.execute(
+        sa.text(f"""
+            DELETE FROM daily_indicators stored USING ({WINDOWS}) replaced
+            WHERE stored.symbol = replaced.symbol AND stored.timeframe = :timeframe
+                AND stored.bar_time BETWEEN replaced.first_time AND replaced.last_time
+                AND NOT EXISTS (
+                    SELECT FROM unnest(cast(:symbols AS text[]), cast(:indicators AS text[])) AS new (symbol, indicator)
+                    WHERE new.symbol = stored.symbol AND new.indicator = stored.indicator_type
+                )
+        """),
+        context,
+    ).rowcount
+    return written + deleted
+
+
+def _rows(definitions: DefinitionSet, item: AnalysedWindow) -> list[dict[str, Any]]:
+    stored = np.flatnonzero(item.is_stored)
+    if not len(stored):
+        return []
+    at = int(stored[-1])
+    bar_time = aware(item.analysis.bars.time[at])
+    values = dict(zip(item.analysis.outputs, item.analysis.values[at].tolist(), strict=True))
+    rows = []
+    for definition in definitions.indicators:
+        given = {name: values[name] for name in definition.outputs if not np.isnan(values[name])}
+        if given:
+            rows.append(
+                {
+                    "symbol": item.symbol,
+                    "indicator": definition.name,
+                    "values": json.dumps(given),
+                    "bar_time": bar_time,
+                }
+            )
+    return rows

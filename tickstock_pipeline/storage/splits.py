@@ -1,0 +1,49 @@
+"""Stock splits. A trigger makes all of a symbol's analysis stale when one of them changes."""
+
+from collections.abc import Iterable, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from tickstock_pipeline.market.adjustment import Split
+from tickstock_pipeline.storage.tables import SPLITS
+
+
+def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str) -> int:
+    """Upsert splits.
+
+    Returns
+    -------
+    How many were new or had another ratio; the others are not written.
+    """
+    if not splits:
+        return 0
+    statement = insert(SPLITS)
+    statement = statement.on_conflict_do_update(
+        index_elements=["symbol", "ex_date"],
+        set_={"ratio": statement.excluded.ratio, "source": statement.excluded.source},
+        where=SPLITS.c.ratio.is_distinct_from(statement.excluded.ratio),
+    )
+    ordered = sorted(splits, key=lambda split: (split.symbol, split.ex_date))
+    written = connection.execute(
+        statement.returning(SPLITS.c.symbol),
+        [
+            {"symbol": split.symbol, "ex_date": split.ex_date, "ratio": split.ratio, "source": source}
+            for split in ordered
+        ],
+    )
+    return len(written.all())
+
+
+def read_splits(connection: sa.Connection, symbols: Iterable[str]) -> dict[str, tuple[Split, ...]]:
+    """Each symbol's splits, oldest first; a symbol without one has an empty tuple."""
+    wanted = sorted(set(symbols))
+    found: dict[str, list[Split]] = {symbol: [] for symbol in wanted}
+    query = (
+        sa.select(SPLITS.c.symbol, SPLITS.c.ex_date, SPLITS.c.ratio)
+        .where(SPLITS.c.symbol == sa.any_(sa.literal(wanted, sa.ARRAY(sa.Text))))
+        .order_by(SPLITS.c.symbol, SPLITS.c.ex_date)
+    )
+    for symbol, ex_date, ratio in connection.execute(query):
+        found[symbol].append(Split(symbol, ex_date, ratio))
+    return {symbol: tuple(splits) for symbol, splits in found.items()}
