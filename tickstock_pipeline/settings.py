@@ -6,7 +6,7 @@ Nothing else in the package reads the environment. Processes that we start inher
 
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,7 +22,13 @@ class Settings(BaseSettings):
     """All settings, with their defaults; ``docs/settings.md`` is the table of them."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TICKSTOCK_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix="TICKSTOCK_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        # `NAME=` in a copied .env means that nobody has chosen a value.
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
     )
 
     home: Path = Field(default=Path(".tickstock"), description="State directory of the embedded services and logs.")
@@ -52,25 +58,17 @@ class Settings(BaseSettings):
     first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
 
-    @field_validator("database_url", "dagster_database_url", "redis_url", "sample_file", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        return None if value == "" else value
-
     @field_validator("database_url", "dagster_database_url")
     @classmethod
     def _is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme.split("+")[0] not in {
-            "postgresql",
-            "postgres",
-        }:
+        if value is not None and _scheme(value).partition("+")[0] not in {"postgresql", "postgres"}:
             raise ValueError("must begin with postgresql://")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in {"redis", "rediss", "unix"}:
+        if value is not None and _scheme(value) not in {"redis", "rediss", "unix"}:
             raise ValueError("must begin with redis:// or rediss://")
         return value
 
@@ -94,6 +92,8 @@ class Settings(BaseSettings):
                 "Unusable settings:\n" + "\n".join(lines),
                 advice="Correct them in the environment or in .env; `tickstock doctor` lists all settings.",
             ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f".env cannot be read: {error}", advice="Make it a readable file in UTF-8.") from None
 
     def with_services(self, *, database_url: str, redis_url: str) -> Self:
         """The same settings, pointed at running services."""
@@ -130,12 +130,12 @@ class Settings(BaseSettings):
         return self.redis_url.get_secret_value()
 
     def dagster_dsn(self) -> str:
-        """SQLAlchemy URL of Dagster's storage; names psycopg2, since SQLAlchemy 2.1 takes a bare scheme for psycopg 3."""
+        """SQLAlchemy URL of Dagster's storage; names psycopg2, as SQLAlchemy 2.1 takes a bare scheme for psycopg 3."""
         if self.dagster_database_url is not None:
             url = _libpq_url(self.dagster_database_url.get_secret_value())
         else:
             url = self.database_dsn()
-            separator = "&" if urlsplit(url).query else "?"
+            separator = "&" if "?" in url else "?"
             url = f"{url}{separator}options={quote(_DAGSTER_CONNECTION_OPTIONS)}"
         return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
@@ -158,6 +158,10 @@ class Settings(BaseSettings):
         return environment
 
 
+# Not by urllib: what it says of a malformed URL quotes parts of the password.
+def _scheme(url: SecretStr) -> str:
+    return url.get_secret_value().partition("://")[0].lower()
+
+
 def _libpq_url(url: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme="postgresql"))
+    return f"postgresql://{url.partition('://')[2]}"

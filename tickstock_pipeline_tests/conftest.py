@@ -1,6 +1,7 @@
 """Real servers for every test: one PostgreSQL and one Redis per session, a fresh, migrated database per test."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,11 +27,14 @@ _TEMPLATE = "tickstock_template"
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Server of the test session; its own database is for administration only."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres-home"), server_settings=FAST_BUT_UNSAFE)
+    home = tmp_path_factory.mktemp("postgres-home")
+    server = EmbeddedPostgres(home, server_settings=FAST_BUT_UNSAFE)
     try:
         yield server.start()
     finally:
         server.stop()
+        # pytest keeps the folders of three sessions; the logs are enough.
+        shutil.rmtree(home / "postgres")
 
 
 class DatabaseFactory:
@@ -100,6 +104,13 @@ def empty_database_url(_databases: DatabaseFactory) -> Iterator[str]:
 @pytest.fixture
 def database_url(_databases: DatabaseFactory, _migrated_template: str) -> Iterator[str]:
     """URL for libpq of a database of this test alone, with the newest schema."""
+    with _databases.temporary(_migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def second_database_url(_databases: DatabaseFactory, _migrated_template: str) -> Iterator[str]:
+    """Another database like :func:`database_url`, to compare with."""
     with _databases.temporary(_migrated_template) as url:
         yield url
 

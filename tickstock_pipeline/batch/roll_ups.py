@@ -30,11 +30,12 @@ _DAYS_BEFORE = {Timeframe.WEEKLY: 7}
 
 @dataclass(frozen=True)
 class _RolledUp:
-    """One symbol's finished coarse bars by year, with the revision of the finer ones; None if not all are finished."""
+    """One symbol's finished coarse bars by year, the finer ones' revision, and the key of the first unfinished."""
 
     symbol: str
     years: dict[int, Bars]
-    revisions: dict[int, int | None]
+    revisions: dict[int, int]
+    unfinished: dict[int, date | None]
 
 
 def roll_up_bars(
@@ -69,7 +70,7 @@ def roll_up_bars(
         stale = [
             partition
             for partition in partitions
-            if partition not in made_from or made_from[partition].input_revision != revisions[partition]
+            if _is_stale(made_from.get(partition), revisions[partition], moment.astype("datetime64[D]").item())
         ]
         rolled_up = _derive(connection, calendar, source, into, stale, revisions, moment)
         unchanged = _unchanged(connection, into, set(partitions) - set(stale))
@@ -80,6 +81,13 @@ def roll_up_bars(
         lambda item: [Partition(item.symbol, year) for year in item.years],
     )
     return in_order_of(partitions, [*unchanged, *written])
+
+
+def _is_stale(made: Provenance | None, revision: int, today: date) -> bool:
+    if made is None or made.input_revision != revision:
+        return True
+    # A period may end without another bar in it.
+    return made.unfinished_until is not None and made.unfinished_until < today
 
 
 def _derive(
@@ -104,13 +112,23 @@ def _derive(
         coarse = roll_up(bars, into, calendar)
         by_year = {year: _of_year(coarse, year) for year in years[symbol]}
         finished = {year: closed(of_year, calendar, now) for year, of_year in by_year.items()}
-        # A period may end without another bar in it, so a year with an unfinished one is looked at again.
-        made_from = {
-            year: revisions[Partition(symbol, year)] if len(finished[year]) == len(by_year[year]) else None
-            for year in years[symbol]
-        }
-        rolled_up.append(_RolledUp(symbol, finished, made_from))
+        rolled_up.append(
+            _RolledUp(
+                symbol,
+                finished,
+                {year: revisions[Partition(symbol, year)] for year in years[symbol]},
+                {year: _first_unfinished(by_year[year], finished[year]) for year in years[symbol]},
+            )
+        )
     return rolled_up
+
+
+def _first_unfinished(bars: Bars, finished: Bars) -> date | None:
+    # Unfinished bars are the newest ones.
+    if len(bars) == len(finished):
+        return None
+    day: date = bars.time[len(finished)].astype("datetime64[D]").item()
+    return day
 
 
 def _of_year(bars: Bars, year: int) -> Bars:
@@ -137,6 +155,7 @@ def _write(connection: sa.Connection, into: Timeframe, items: Sequence[_RolledUp
                     "complete" if len(bars) else "empty",
                     n_bars=len(bars),
                     input_revision=item.revisions[year],
+                    unfinished_until=item.unfinished[year],
                 )
             )
     record_provenance(connection, provenance)

@@ -4,11 +4,12 @@ import sys
 from typing import Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
 from tickstock_pipeline.cli import db, doctor, env, patterns, status, up
 from tickstock_pipeline.cli.terminal import print_error
-from tickstock_pipeline.errors import TickstockError
+from tickstock_pipeline.errors import StorageError, TickstockError
 
 app = typer.Typer(
     name="tickstock",
@@ -26,19 +27,39 @@ app.command("env", epilog=env.EXAMPLES)(env.env)
 app.add_typer(db.app, name="db")
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
         typer.echo(__version__)
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command line; a failure of ours ends it with a message and exit code 1, never with a stack trace."""
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; a failure of ours ends it with a message and exit code 1, never with a stack trace.
+
+    Parameters
+    ----------
+    arguments : by default those of the process
+    """
     try:
-        app()
+        app(arguments, prog_name="tickstock")
     except TickstockError as error:
         print_error(error)
+        sys.exit(1)
+    except DBAPIError as error:
+        print_error(
+            StorageError(
+                f"PostgreSQL refused a statement: {str(error.orig).partition(chr(10))[0]}.",
+                advice="If a privilege is missing, grant it to the user of TICKSTOCK_DATABASE_URL; "
+                "`tickstock doctor` checks the rest.",
+            )
+        )
         sys.exit(1)

@@ -13,9 +13,8 @@ from tickstock_pipeline.cli.checks.finding import Finding, Level
 from tickstock_pipeline.cli.checks.machine import check_disk, check_ports, check_programs, check_python
 from tickstock_pipeline.cli.checks.services import check_data, check_servers
 from tickstock_pipeline.cli.terminal import JsonOption, new_table, out, print_json, print_result
-from tickstock_pipeline.errors import SettingsError
-from tickstock_pipeline.runtime.attach import with_running_services
-from tickstock_pipeline.runtime.instance import read_running_services
+from tickstock_pipeline.errors import ServiceError, SettingsError
+from tickstock_pipeline.runtime.attach import find_running_services, with_running_services
 from tickstock_pipeline.settings import Settings
 
 EXAMPLES = """Examples:
@@ -72,14 +71,18 @@ def setting_rows(settings: Settings | None) -> list[tuple[str, str | None, str]]
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
-    running = read_running_services(settings.home.absolute())
-    attached = with_running_services(settings, running)
     yield from check_python()
     given = ", ".join(_variable(name) for name in Settings.model_fields if name in settings.model_fields_set)
     yield Finding("Settings", Level.OK, f"set: {given}" if given else "all have their defaults")
     yield from check_disk(settings)
+    try:
+        running = find_running_services(settings.home.absolute())
+    except ServiceError as error:
+        yield Finding.of_error("Running instance", error)
+        running = None
     yield from check_programs(settings)
     yield from check_ports(settings, running)
+    attached = with_running_services(settings, running)
     yield from check_servers(attached, running)
     yield from check_data(attached)
 
@@ -114,4 +117,4 @@ def _settings_table(settings: Settings | None) -> Padding:
         table.add_column(heading, overflow="fold")
     for variable, value, meaning in setting_rows(settings):
         table.add_row(variable, Text(value if value is not None else "", "green"), Text(meaning, "dim"))
-    return Padding(table, (1, 0, 0, 0))
+    return Padding(table, (1, 0, 0, 0), expand=False)

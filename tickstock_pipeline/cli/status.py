@@ -12,8 +12,7 @@ from tickstock_pipeline.cli.overview import Overview, TimeframeCoverage, read_ov
 from tickstock_pipeline.cli.services import Service, State, services_of
 from tickstock_pipeline.cli.terminal import JsonOption, err, new_table, print_json, print_result, shown_instant
 from tickstock_pipeline.errors import TickstockError
-from tickstock_pipeline.runtime.attach import attached_settings, with_running_services
-from tickstock_pipeline.runtime.instance import read_running_services
+from tickstock_pipeline.runtime.attach import attached_settings, find_running_services, with_running_services
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import current_revision, head_revision, require_head
@@ -34,7 +33,7 @@ def status(as_json: JsonOption = False) -> None:
     Exit code 1 if nothing runs, a service is down, or the database has another schema version.
     """
     configured = Settings.load()
-    running = read_running_services(configured.home.absolute())
+    running = find_running_services(configured.home.absolute())
     services = services_of(with_running_services(configured, running), running)
     if not as_json:
         attached_settings(configured)  # says what to do if there is nothing to show

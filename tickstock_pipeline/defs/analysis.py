@@ -1,20 +1,23 @@
 """Assets of analysis: for each timeframe its indicators and its patterns, computed from one reading of the bars."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import dagster as dg
+import numpy as np
 
 from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions, view_partitions
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, bar_asset_key
 from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
-from tickstock_pipeline.defs.picture import Mark, as_markdown, candlesticks
+from tickstock_pipeline.defs.picture import SIGNS, Mark, as_markdown, candlesticks
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.timeframe import Timeframe
 
 GROUP = "analysis"
+_NEWEST_LISTED = 12
 _BELOW_EVERY_BAR = 1 + max([*IMPORT_DEPTH.values(), *ROLL_UP_DEPTH.values()])
 
 
@@ -55,8 +58,9 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
             spec(
                 keys[0],
                 "public.bar_indicators",
-                f"Values of every enabled indicator on each closed {timeframe} bar, on split-adjusted prices. Each "
-                "is fed from a fixed first bar, so that live and batch give the same bits. `daily_indicators` has the latest.",
+                f"Values of every enabled indicator on each closed {timeframe} bar, on split-adjusted prices. Each is "
+                "fed from a fixed first bar, so that live and batch give the same bits. `daily_indicators` has the "
+                "latest values.",
             ),
             spec(
                 keys[1],
@@ -95,7 +99,13 @@ def _picture(view: PartitionView, title: str) -> Metadata:
     marks = [Mark(*mark) for mark in view.marks]
     svg = candlesticks(view.bars, marks, title=f"{title} {view.bars.timeframe}")
     counts = ", ".join(f"{pattern} {count}" for pattern, count in sorted(view.counts.items())) or "none"
+    unit: Literal["m", "D"] = "m" if view.bars.timeframe.is_intraday else "D"
+    newest = [
+        f"- {np.datetime_as_string(view.bars.time[mark.index], unit=unit)} {SIGNS[mark.direction]} {mark.pattern}"
+        for mark in reversed(marks[-_NEWEST_LISTED:])
+    ]
+    picture = as_markdown(svg, f"{title}: newest bars with detections")
     return {
-        "picture": dg.MetadataValue.md(as_markdown(svg, f"{title}: newest bars with detections")),
+        "picture": dg.MetadataValue.md("\n".join([picture, "", *newest])),
         "patterns_in_partition": dg.MetadataValue.text(counts),
     }

@@ -52,9 +52,9 @@ def bar_assets(grid: Grid) -> list[dg.AssetsDefinition]:
 
 def _import_asset(grid: Grid, timeframe: Timeframe, depth: int) -> dg.AssetsDefinition:
     description = (
-        f"Bars ({timeframe}) from the configured provider, keyed by {_KEYED_BY[timeframe]}. Prices are as traded. A bar "
-        "that breaks a rule goes to `quarantined_bars` with its reason. Materialising again fetches again and writes "
-        "only what differs."
+        f"Bars ({timeframe}) from the configured provider, keyed by {_KEYED_BY[timeframe]}. Prices are as traded. A "
+        "bar that breaks a rule goes to `quarantined_bars` with its reason. Materialising again fetches again and "
+        "writes only what differs."
     )
 
     @dg.multi_asset(

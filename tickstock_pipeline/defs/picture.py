@@ -16,7 +16,9 @@ from tickstock_pipeline.market.bar import Bars
 
 _WIDTH, _HEIGHT, _TOP, _BOTTOM, _RIGHT = 860, 300, 34, 22, 54
 _UP, _DOWN, _INK, _GRID = "#1a9850", "#d73027", "#475569", "#e2e8f0"
-_BULLISH, _BEARISH, _NEUTRAL = "▲", "▼", "◆"
+_COLOURS = {1: _UP, -1: _DOWN, 0: _INK}
+SIGNS = {1: "▲", -1: "▼", 0: "◆"}
+"""How a direction is marked: bullish, bearish, neutral."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,7 @@ def as_markdown(svg: str, alternative: str) -> str:
 
 def _mark(mark: Mark, shown: Bars, first: int, x: Callable[[int], float], y: Callable[[float], float]) -> str:
     index = mark.index - first
-    colour, sign, below = {1: (_UP, _BULLISH, True), -1: (_DOWN, _BEARISH, False)}.get(
-        mark.direction, (_INK, _NEUTRAL, False)
-    )
+    colour, sign, below = _COLOURS[mark.direction], SIGNS[mark.direction], mark.direction > 0
     height = y(float(shown.low[index])) + 11 if below else y(float(shown.high[index])) - 4
     label = f"<title>{escape(mark.pattern)} {np.datetime_as_string(shown.time[index], unit='D')}</title>"
     return f'<g fill="{colour}">{label}{_text(x(index), height, sign, anchor="middle")}</g>'

@@ -1,5 +1,7 @@
 """Which database and Redis a command works on: those that are configured, else those of the running instance."""
 
+from pathlib import Path
+
 from pydantic import SecretStr
 
 from tickstock_pipeline.errors import ServiceError
@@ -17,11 +19,10 @@ def attached_settings(settings: Settings) -> Settings:
     Raises
     ------
     ServiceError
-        If no database is configured and nothing runs.
+        If no database is configured and nothing runs, or another user's instance runs.
     """
     home = settings.home.absolute()
-    running = read_running_services(home)
-    attached = with_running_services(settings, running)
+    attached = with_running_services(settings, find_running_services(home))
     if attached.database_url is not None:
         return attached
     if is_running(home):
@@ -33,6 +34,25 @@ def attached_settings(settings: Settings) -> Settings:
         advice="Start everything with `tickstock up`. If it runs from another folder, go there or set TICKSTOCK_HOME; "
         "to use servers of your own, set TICKSTOCK_DATABASE_URL and TICKSTOCK_REDIS_URL.",
     )
+
+
+def find_running_services(home: Path) -> RunningServices | None:
+    """The instance that runs in ``home``, or None.
+
+    Raises
+    ------
+    ServiceError
+        If the files there belong to another user.
+    """
+    try:
+        return read_running_services(home)
+    except NotADirectoryError:
+        return None
+    except PermissionError:
+        raise ServiceError(
+            f"The state directory {home} belongs to another user.",
+            advice="Run the command as the user who runs `tickstock up`, or set TICKSTOCK_HOME to a folder of yours.",
+        ) from None
 
 
 def with_running_services(settings: Settings, running: RunningServices | None) -> Settings:

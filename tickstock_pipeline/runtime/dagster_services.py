@@ -11,10 +11,13 @@ from tickstock_pipeline.errors import ServiceError
 from tickstock_pipeline.runtime.orchestrator import LOCATION, Orchestrator
 from tickstock_pipeline.runtime.ports import LOOPBACK, is_port_free, remember_port, remembered_port
 from tickstock_pipeline.runtime.process import ServiceProcess
+from tickstock_pipeline.runtime.process_tree import end_processes, processes_with
 from tickstock_pipeline.runtime.supervisor import Supervisor
 from tickstock_pipeline.settings import Settings
 
 _READY_TIMEOUT_S = 120.0
+# In the environment of what we start and of its children, and of nothing else: `tickstock env` does not print it.
+_SUPERVISED = "TICKSTOCK_SUPERVISED_BY"
 _PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -51,10 +54,13 @@ def start_dagster(settings: Settings, supervisor: Supervisor, environment: dict[
     """
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
+    # A run is a child of the code server's, out of reach of the kernel's signal at our death: a killed instance may
+    # have left it behind.
+    end_processes(processes_with(_SUPERVISED, str(home)))
     port = remembered_port(home / "code-server.port")
     remember_port(home / "code-server.port", port)
     workspace = _write_configuration(home, port)
-    variables = {**environment, **dagster_environment(settings)}
+    variables = {**environment, **dagster_environment(settings), _SUPERVISED: str(home)}
     python = [sys.executable, "-m"]
     logs = settings.home.absolute() / "logs"
 

@@ -64,6 +64,7 @@ def end_with_parent(parent: int, signal_number: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    """Steps 1 to 4; returns only by ending the process or becoming another program."""
     parent, signal_number, method, uid, gid, *command = arguments
     try:
         if method == "namespace":

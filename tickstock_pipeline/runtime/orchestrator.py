@@ -13,96 +13,12 @@ import httpx
 
 from tickstock_pipeline.errors import BackfillError, ServiceError
 from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.runtime import orchestrator_queries as queries
 
 LOCATION = "tickstock"
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
 _RUNNING = frozenset({"REQUESTED", "CANCELING", "FAILING"})
 _SUCCEEDED = frozenset({"COMPLETED", "COMPLETED_SUCCESS"})
-
-_WORKSPACE = """
-query {
-  workspaceOrError {
-    __typename
-    ... on Workspace {
-      locationEntries { name loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
-    }
-    ... on PythonError { message }
-  }
-}"""
-_PARTITIONS = """
-query ($keys: [AssetKeyInput!]!) {
-  assetNodes(assetKeys: $keys) { partitionKeysByDimension { name partitionKeys } }
-}"""
-_ADD_PARTITION = """
-mutation ($repository: RepositorySelector!, $name: String!, $key: String!) {
-  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $name, partitionKey: $key) {
-    __typename
-    ... on PythonError { message }
-    ... on UnauthorizedError { message }
-  }
-}"""
-_LAUNCH = """
-mutation ($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-    ... on UnauthorizedError { message }
-  }
-}"""
-_BACKFILL = """
-query ($id: String!) {
-  partitionBackfillOrError(backfillId: $id) {
-    __typename
-    ... on PartitionBackfill {
-      status
-      error { message }
-      assetBackfillData {
-        assetBackfillStatuses {
-          ... on AssetPartitionsStatusCounts {
-            assetKey { path }
-            numPartitionsTargeted
-            numPartitionsInProgress
-            numPartitionsMaterialized
-            numPartitionsFailed
-          }
-        }
-      }
-    }
-    ... on PythonError { message }
-  }
-}"""
-_ACTIVE_BACKFILLS = """
-query {
-  partitionBackfillsOrError(filters: { statuses: [REQUESTED] }, limit: 100) {
-    __typename
-    ... on PartitionBackfills { results { id tags { key value } } }
-    ... on PythonError { message }
-  }
-}"""
-_CANCEL_BACKFILL = """
-mutation ($id: String!) {
-  cancelPartitionBackfill(backfillId: $id) {
-    __typename
-    ... on PythonError { message }
-    ... on UnauthorizedError { message }
-  }
-}"""
-_ACTIVE_RUNS = """
-query {
-  runsOrError(filter: { statuses: [STARTING, STARTED, CANCELING] }, limit: 1000) {
-    __typename
-    ... on Runs { results { id } }
-    ... on PythonError { message }
-  }
-}"""
-_END_RUNS = """
-mutation ($ids: [String!]!) {
-  terminateRuns(runIds: $ids, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) {
-    __typename
-    ... on PythonError { message }
-  }
-}"""
 
 
 @dataclass(frozen=True)
@@ -175,7 +91,7 @@ class Orchestrator:
             If the definitions cannot be loaded, with Python's own message.
         """
         try:
-            workspace = self._ask(_WORKSPACE)["workspaceOrError"]
+            workspace = self._ask(queries.WORKSPACE)["workspaceOrError"]
         except ServiceError:
             return False
         for entry in workspace.get("locationEntries", []):
@@ -196,7 +112,7 @@ class Orchestrator:
         -------
         The symbols that are new.
         """
-        nodes = self._ask(_PARTITIONS, {"keys": [{"path": ["ohlcv_daily"]}]})["assetNodes"]
+        nodes = self._ask(queries.PARTITIONS, {"keys": [{"path": ["ohlcv_daily"]}]})["assetNodes"]
         known = {
             key
             for dimension in nodes[0]["partitionKeysByDimension"]
@@ -205,7 +121,7 @@ class Orchestrator:
         }
         new = [symbol for symbol in symbols if symbol not in known]
         for symbol in new:
-            answer = self._ask(_ADD_PARTITION, {"repository": _REPOSITORY, "name": "symbols", "key": symbol})
+            answer = self._ask(queries.ADD_PARTITION, {"repository": _REPOSITORY, "name": "symbols", "key": symbol})
             result = answer["addDynamicPartition"]
             if result["__typename"] not in {"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"}:
                 raise ServiceError(f"Dagster refuses the partition {symbol!r}: {result.get('message', result)}")
@@ -237,7 +153,7 @@ class Orchestrator:
             "title": title,
             "tags": [{"key": key, "value": value} for key, value in tags.items()],
         }
-        result = self._ask(_LAUNCH, {"params": params})["launchPartitionBackfill"]
+        result = self._ask(queries.LAUNCH, {"params": params})["launchPartitionBackfill"]
         if result["__typename"] != "LaunchBackfillSuccess":
             raise BackfillError(f"Dagster refuses the backfill: {result.get('message', result['__typename'])}")
         return str(result["backfillId"])
@@ -253,17 +169,17 @@ class Orchestrator:
         How many runs there were.
         """
         wanted = [{"key": key, "value": value} for key, value in tags.items()]
-        for found in self._ask(_ACTIVE_BACKFILLS)["partitionBackfillsOrError"].get("results", []):
+        for found in self._ask(queries.ACTIVE_BACKFILLS)["partitionBackfillsOrError"].get("results", []):
             if all(tag in found["tags"] for tag in wanted):
-                self._ask(_CANCEL_BACKFILL, {"id": found["id"]})
-        runs = [str(run["id"]) for run in self._ask(_ACTIVE_RUNS)["runsOrError"].get("results", [])]
+                self._ask(queries.CANCEL_BACKFILL, {"id": found["id"]})
+        runs = [str(run["id"]) for run in self._ask(queries.ACTIVE_RUNS)["runsOrError"].get("results", [])]
         if runs:
-            self._ask(_END_RUNS, {"ids": runs})
+            self._ask(queries.END_RUNS, {"ids": runs})
         return len(runs)
 
     def progress(self, backfill_id: str) -> BackfillProgress:
         """What Dagster says of a backfill now."""
-        found = self._ask(_BACKFILL, {"id": backfill_id})["partitionBackfillOrError"]
+        found = self._ask(queries.BACKFILL, {"id": backfill_id})["partitionBackfillOrError"]
         if found["__typename"] != "PartitionBackfill":
             raise BackfillError(f"Dagster does not know backfill {backfill_id}: {found.get('message', '')}")
         statuses = (found["assetBackfillData"] or {}).get("assetBackfillStatuses", [])

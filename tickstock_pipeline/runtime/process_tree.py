@@ -43,6 +43,16 @@ def servers_in(folder: Path, names: Container[str]) -> list[psutil.Process]:
     return found
 
 
+def processes_with(variable: str, value: str) -> list[psutil.Process]:
+    """Live processes, other than ourselves, whose environment was started with ``variable`` set to ``value``."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                found.append(process)
+    return found
+
+
 def end_processes(
     processes: Sequence[psutil.Process], *, first: signal.Signals = signal.SIGTERM, timeout: float = _GRACE_S
 ) -> None:

@@ -139,9 +139,7 @@ def record_refused(connection: sa.Connection, refused: Sequence[RefusedBar], sou
         for bar in refused
     ]
     new = connection.execute(
-        insert(QUARANTINED_BARS)
-        .on_conflict_do_nothing(index_elements=["digest"])
-        .returning(QUARANTINED_BARS.c.id),
+        insert(QUARANTINED_BARS).on_conflict_do_nothing(index_elements=["digest"]).returning(QUARANTINED_BARS.c.id),
         rows,
     )
     return len(new.all())

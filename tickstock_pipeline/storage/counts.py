@@ -14,9 +14,7 @@ def row_counts(connection: sa.Connection) -> dict[str, int]:
     ledger = {timeframe: int(count) for timeframe, count in counted}
     counts = {BARS[timeframe].name: ledger.get(timeframe, 0) for timeframe in Timeframe}
     others = [table for name, table in METADATA.tables.items() if name not in counts]
-    query = sa.union_all(
-        *(sa.select(sa.literal(table.name), sa.func.count()).select_from(table) for table in others)
-    )
+    query = sa.union_all(*(sa.select(sa.literal(table.name), sa.func.count()).select_from(table) for table in others))
     for name, count in connection.execute(query):
         counts[name] = count
     return dict(sorted(counts.items()))

@@ -24,6 +24,7 @@ class Provenance:
     source : the provider, or :func:`derived_source`
     n_bars, n_refused : bars given by the source that were valid, and that were quarantined
     input_revision : for derived bars, :func:`roll_up_revisions` as read before the input's bars
+    unfinished_until : for derived bars, the last day of the first period that had not ended and was left out
     requested_from, requested_through : the dates asked of a provider
     """
 
@@ -35,6 +36,7 @@ class Provenance:
     n_bars: int
     n_refused: int = 0
     input_revision: int | None = None
+    unfinished_until: date | None = None
     requested_from: date | None = None
     requested_through: date | None = None
     error: str | None = None
@@ -46,6 +48,7 @@ _FIELDS = (
     "n_bars",
     "n_refused",
     "input_revision",
+    "unfinished_until",
     "requested_from",
     "requested_through",
     "error",
@@ -129,7 +132,8 @@ def roll_up_revisions(
 def stale_roll_ups(connection: sa.Connection, timeframe: Timeframe) -> list[Partition]:
     """The partitions to derive again, by symbol and year.
 
-    Those whose input has bars and that were never derived, whose derivation failed, or whose input has changed since.
+    Those whose input has bars and that were never derived, whose derivation failed, whose input has changed since, or
+    of which a period has ended since.
     A partition whose bars were imported is not derived, so it is not stale.
 
     Raises
@@ -162,7 +166,12 @@ def stale_roll_ups(connection: sa.Connection, timeframe: Timeframe) -> list[Part
             ) now_is
             WHERE derived.symbol IS NULL
                 OR derived.source = :source
-                    AND (derived.outcome = 'failed' OR derived.input_revision IS DISTINCT FROM now_is.revision)
+                    AND (
+                        derived.outcome = 'failed'
+                        OR derived.input_revision IS DISTINCT FROM now_is.revision
+                        -- a period may end without another bar in it
+                        OR derived.unfinished_until < (now() AT TIME ZONE 'UTC')::date
+                    )
             ORDER BY derivable.symbol, derivable.year
         """),
         {"timeframe": str(timeframe), "source": derived_source(timeframe), **_roll_up(timeframe)},

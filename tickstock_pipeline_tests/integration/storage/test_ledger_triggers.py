@@ -49,9 +49,7 @@ def instant(day: date) -> datetime:
 def perform(connection: sa.Connection, timeframe: str, operation: str, argument: Any) -> None:
     table, key = f"ohlcv_{timeframe}", TABLES[timeframe]
     if operation == "upsert":
-        rows = [
-            {"symbol": symbol, "day": day, "price": price} for (symbol, day), price in dict(argument).items()
-        ]
+        rows = [{"symbol": symbol, "day": day, "price": price} for (symbol, day), price in dict(argument).items()]
         values = ", ".join(f"('{r['symbol']}', date '{r['day']}', {', '.join([str(r['price'])] * 4)}, 0)" for r in rows)
         statement = (
             f"INSERT INTO {table} (symbol, {key}, open, high, low, close, volume) VALUES {values}"
@@ -166,9 +164,7 @@ def check_staleness(
 
 
 @pytest.mark.parametrize("timeframe", ["1min", "hourly"])
-def test_an_intraday_bar_belongs_to_its_year_on_the_exchanges_clock(
-    connection: sa.Connection, timeframe: str
-) -> None:
+def test_an_intraday_bar_belongs_to_its_year_on_the_exchanges_clock(connection: sa.Connection, timeframe: str) -> None:
     connection.execute(
         sa.text(
             f"INSERT INTO ohlcv_{timeframe} VALUES ('A', '2014-01-01 04:59+00', 1, 1, 1, 1, 0),"

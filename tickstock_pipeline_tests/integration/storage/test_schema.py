@@ -129,7 +129,9 @@ def test_a_newer_schema_is_refused_and_left_alone(engine: sa.Engine, database_ur
         schema.require_head(connection)
 
 
-def test_tables_are_created_in_public_whatever_the_search_path(empty_engine: sa.Engine, empty_database_url: str) -> None:
+def test_tables_are_created_in_public_whatever_the_search_path(
+    empty_engine: sa.Engine, empty_database_url: str
+) -> None:
     schema.upgrade(f"{empty_database_url}?options=-csearch_path%3Ddagster")
     inspector = sa.inspect(empty_engine)
     assert "ohlcv_daily" in inspector.get_table_names(schema="public")

@@ -108,6 +108,7 @@ CREATE TABLE bar_provenance (
     n_bars INTEGER NOT NULL,
     n_refused INTEGER NOT NULL DEFAULT 0,
     input_revision BIGINT,
+    unfinished_until DATE,
     requested_from DATE,
     requested_through DATE,
     error TEXT,
