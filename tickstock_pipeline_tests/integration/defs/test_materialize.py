@@ -1,0 +1,152 @@
+"""Assets and checks run by Dagster in this process, on a real database."""
+
+import dagster as dg
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from tickstock_pipeline.definitions import defs
+from tickstock_pipeline.settings import Settings
+
+SYMBOLS = ("AAA", "BBB", "CCC")
+
+
+@pytest.fixture
+def universe(tmp_path):
+    """Three symbols' January and February 2012, one of whose rows is corrupt."""
+    days = pd.bdate_range("2012-01-03", "2012-02-29").difference(pd.to_datetime(["2012-01-16", "2012-02-20"]))
+    rows = [
+        {"ticker": symbol, "date": day.date(), "open": 10, "high": 12, "low": 9, "close": 11, "volume": 100}
+        for symbol in SYMBOLS
+        for day in days
+    ]
+    rows[5]["high"] = 8
+    path = tmp_path / "universe.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def instance(settings: Settings, universe, monkeypatch):
+    """Dagster's instance in memory; the assets see the test's database and universe through the environment."""
+    for name, value in settings.model_copy(update={"sample_file": universe}).child_environment().items():
+        monkeypatch.setenv(name, value)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("symbols", list(SYMBOLS))
+        yield instance
+
+
+def run(instance, *assets, first="AAA|2012", last="CCC|2012", raise_on_error=True):
+    job = defs.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(asset) for asset in assets],
+        tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+        raise_on_error=raise_on_error,
+    )
+
+
+def metadata(instance, asset, key):
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[key]), limit=1
+    ).records
+    return {name: value.value for name, value in records[0].asset_materialization.metadata.items()}
+
+
+def materialized(instance, asset):
+    return instance.get_materialized_partitions(dg.AssetKey(asset))
+
+
+def test_a_range_run_materialises_each_partition_with_its_own_metadata(instance):
+    run(instance, "ohlcv_daily")
+
+    assert materialized(instance, "ohlcv_daily") == {f"{symbol}|2012" for symbol in SYMBOLS}
+    assert metadata(instance, "ohlcv_daily", "AAA|2012") == {
+        "result": "written",
+        "bars": 39,
+        "first_bar": "2012-01-03",
+        "last_bar": "2012-02-29",
+        "source": "sample",
+        "bars_fetched": 39,
+        "bars_refused": 1,
+    }
+    assert metadata(instance, "ohlcv_daily", "BBB|2012")["bars_refused"] == 0
+
+
+def test_a_repeated_run_says_that_nothing_was_written(instance):
+    for _ in range(2):
+        run(instance, "ohlcv_daily")
+        run(instance, "ohlcv_weekly", "ohlcv_monthly")
+        run(instance, "indicators_daily", "patterns_daily")
+
+    for asset in ("ohlcv_daily", "ohlcv_weekly", "ohlcv_monthly", "indicators_daily", "patterns_daily"):
+        assert metadata(instance, asset, "BBB|2012")["result"] == "unchanged"
+
+
+def test_patterns_show_a_picture_with_the_detections(instance):
+    run(instance, "ohlcv_daily")
+    run(instance, "indicators_daily", "patterns_daily")
+
+    shown = metadata(instance, "patterns_daily", "CCC|2012")
+    assert shown["picture"].startswith("![CCC|2012")
+    assert "data:image/svg+xml;base64," in shown["picture"]
+    assert shown["bars_analysed"] == 40
+    assert "picture" not in metadata(instance, "indicators_daily", "CCC|2012")
+
+
+def test_a_symbol_that_fails_leaves_the_others_of_its_run_materialised(instance, engine):
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ohlcv_daily ADD CONSTRAINT no_bbb CHECK (symbol <> 'BBB')")
+
+    result = run(instance, "ohlcv_daily", raise_on_error=False)
+
+    assert not result.success
+    assert materialized(instance, "ohlcv_daily") == {"AAA|2012", "CCC|2012"}
+    assert metadata(instance, "ohlcv_daily", "CCC|2012")["bars"] == 40
+    failure = result.failure_data_for_node("import_daily").user_failure_data
+    assert failure.description.startswith("1 of 3 partitions failed: BBB|2012 (")
+    assert "no_bbb" in failure.description
+    assert set(failure.metadata["failed_partitions"].value) == {"BBB|2012"}
+
+
+def test_checks_warn_of_the_quarantined_bar_and_name_the_missing_day(instance):
+    result = run(instance, "ohlcv_daily")
+
+    checks = {found.check_name: found for found in result.get_asset_check_evaluations()}
+    assert not checks["ohlc_sanity"].passed
+    assert checks["ohlc_sanity"].severity is dg.AssetCheckSeverity.WARN
+    assert checks["ohlc_sanity"].metadata["quarantine_by_symbol"].value == {"AAA": 1}
+    assert not checks["completeness"].passed
+    assert checks["completeness"].metadata["gaps"].value == {"AAA": "1 of 40 missing: 2012-01-10"}
+
+
+def test_a_table_without_its_constraint_is_read_and_found_insane(instance, engine):
+    run(instance, "ohlcv_daily")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ohlcv_daily DROP CONSTRAINT ohlcv_daily_high")
+        connection.execute(sa.text("UPDATE ohlcv_daily SET high = 1 WHERE symbol = 'CCC' AND date = '2012-01-03'"))
+
+    job = defs.resolve_implicit_global_asset_job_def()
+    key = dg.AssetCheckKey(dg.AssetKey("ohlcv_daily"), "ohlc_sanity")
+    result = job.get_subset(asset_check_selection={key}, asset_selection=set()).execute_in_process(instance=instance)
+
+    (found,) = result.get_asset_check_evaluations()
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.ERROR
+    assert found.description == "1 bars break a rule; not enforced: ohlcv_daily_high"
+
+
+def test_a_timeframe_that_the_provider_lacks_is_an_empty_answer(instance):
+    run(instance, "ohlcv_1min")
+
+    assert metadata(instance, "ohlcv_1min", "AAA|2012")["note"] == "sample has no 1min bars"
+
+
+def test_no_secret_is_in_the_run_config_or_its_events(instance, settings):
+    result = run(instance, "ohlcv_daily")
+
+    password = settings.database_dsn().rpartition("@")[0].rpartition(":")[2]
+    stored = instance.get_run_by_id(result.run_id)
+    events = instance.all_logs(result.run_id)
+    assert password not in dg.serialize_value(stored)
+    assert all(password not in dg.serialize_value(event) for event in events)
