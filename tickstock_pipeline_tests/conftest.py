@@ -3,16 +3,19 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psycopg2
 import pytest
 import redis
 import sqlalchemy
 from pydantic import SecretStr
 
+from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.runtime.postgres import EmbeddedPostgres
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.settings import Settings
@@ -156,3 +159,35 @@ def settings(clean_environment: None, database_url: str, redis_url: str, tmp_pat
     return Settings.load(
         _env_file=None, home=tmp_path, database_url=SecretStr(database_url), redis_url=SecretStr(redis_url)
     )
+
+
+@pytest.fixture
+def write_universe(tmp_path: Path) -> Callable[..., Path]:
+    """Write seeded random walks of ``symbols`` over ``years``, rounded to cents, as a sample file."""
+
+    def write(symbols: Sequence[str], years: range, *, name: str = "universe.csv") -> Path:
+        sessions = trading_calendar().sessions(np.datetime64(f"{years[0]}-01-01"), np.datetime64(f"{years[-1]}-12-31"))
+        frames = []
+        for seed, symbol in enumerate(symbols):
+            random = np.random.default_rng(seed)
+            close = np.round(50 * np.exp(np.cumsum(random.normal(0, 0.02, len(sessions)))), 2)
+            open_ = np.round(close * np.exp(random.normal(0, 0.01, len(sessions))), 2)
+            spread = np.round(np.abs(random.normal(0, 0.5, (2, len(sessions)))), 2)
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "ticker": symbol,
+                        "date": np.datetime_as_string(sessions),
+                        "open": open_,
+                        "high": np.round(np.maximum(open_, close) + spread[0], 2),
+                        "low": np.round(np.minimum(open_, close) / (1 + spread[1] / 50), 2),
+                        "close": close,
+                        "volume": random.integers(1_000, 1_000_000, len(sessions)),
+                    }
+                )
+            )
+        path = tmp_path / name
+        pd.concat(frames).to_csv(path, index=False)
+        return path
+
+    return write

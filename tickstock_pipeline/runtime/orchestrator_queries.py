@@ -53,6 +53,10 @@ query ($id: String!) {
     ... on PythonError { message }
   }
 }"""
+MATERIALIZED = """
+query ($keys: [AssetKeyInput!]!) {
+  assetNodes(assetKeys: $keys) { assetKey { path } partitionStats { numMaterialized } }
+}"""
 ACTIVE_BACKFILLS = """
 query {
   partitionBackfillsOrError(filters: { statuses: [REQUESTED] }, limit: 100) {

@@ -91,7 +91,6 @@ class Workplace:
         return subprocess.run(
             self.command(*arguments),
             env={**self.environment, **variables},
-            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=120,

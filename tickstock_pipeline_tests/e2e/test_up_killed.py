@@ -1,0 +1,122 @@
+"""More symbols than years, and kill -9 of one process after the other: the tables end as if nothing had happened.
+
+What they must be is computed in this process, symbol by symbol and year by year in order, in another database.
+"""
+
+import os
+import signal
+import time
+
+import psutil
+import sqlalchemy as sa
+
+from tickstock_pipeline.batch.analysis import analyse_partitions
+from tickstock_pipeline.batch.imports import import_bars
+from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.market.calendar import trading_calendar
+from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.sample import SampleProvider
+from tickstock_pipeline.storage.engine import create_engine
+
+SYMBOLS = [f"S{number:02d}" for number in range(60)]
+YEARS = range(2019, 2023)
+RESULTS = {
+    "ohlcv_daily": "SELECT symbol, date, open, high, low, close, volume FROM ohlcv_daily",
+    "ohlcv_weekly": "SELECT symbol, week_ending, open, high, low, close, volume FROM ohlcv_weekly",
+    "ohlcv_monthly": "SELECT symbol, month_ending, open, high, low, close, volume FROM ohlcv_monthly",
+    "bar_indicators": "SELECT symbol, timeframe, time, l.outputs::text, v.values::text FROM bar_indicators v "
+    "JOIN indicator_layouts l ON l.id = v.layout_id",
+    "daily_patterns": "SELECT symbol, timeframe, pattern_type, detection_timestamp, confidence, direction, levels::text, "
+    "metadata::text, retracted_at, revision FROM daily_patterns",
+    "daily_indicators": "SELECT symbol, timeframe, indicator_type, value_data::text FROM daily_indicators",
+    "quarantined_bars": "SELECT symbol, timeframe, bar_time, reason FROM quarantined_bars",
+}
+
+
+def results(url: str) -> dict[str, list[tuple[object, ...]]]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = {
+            name: [tuple(row) for row in connection.exec_driver_sql(f"{query} ORDER BY 1, 2, 3, 4")]
+            for name, query in RESULTS.items()
+        }
+    engine.dispose()
+    return found
+
+
+def compute_in_order(engine: sa.Engine, provider: SampleProvider) -> None:
+    calendar = trading_calendar()
+    for symbol in SYMBOLS:
+        for year in YEARS:
+            partition = [Partition(symbol, year)]
+            import_bars(engine, provider, calendar, Timeframe.DAILY, partition)
+            for into in (Timeframe.WEEKLY, Timeframe.MONTHLY):
+                roll_up_bars(engine, calendar, into, partition)
+            for timeframe in (Timeframe.DAILY, Timeframe.WEEKLY, Timeframe.MONTHLY):
+                analyse_partitions(engine, calendar, timeframe, partition)
+
+
+def wait_for_rows(url: str, table: str, seconds: float = 180) -> None:
+    """Return once ``table`` has rows: nothing tells another process of a row, so it is asked for."""
+    engine = create_engine(url)
+    deadline = time.monotonic() + seconds
+    with engine.connect() as connection:
+        while not connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")):
+            connection.rollback()
+            assert time.monotonic() < deadline, f"no row in {table} after {seconds} s"
+            time.sleep(0.1)
+    engine.dispose()
+
+
+def run_process(code_server: int, seconds: float = 120) -> psutil.Process:
+    """The first process of a run, which is a child of the code server's."""
+    parent = psutil.Process(code_server)
+    deadline = time.monotonic() + seconds
+    while True:
+        for child in parent.children(recursive=True):
+            if "spawn_main" in " ".join(child.cmdline()):
+                return child
+        assert time.monotonic() < deadline, f"no run was started in {seconds} s"
+        time.sleep(0.1)
+
+
+def test_whatever_is_killed_the_tables_end_the_same(workplace, engine, database_url, write_universe):
+    path = write_universe(SYMBOLS, YEARS)
+    variables = {"TICKSTOCK_SAMPLE_FILE": str(path), "TICKSTOCK_FIRST_YEAR": str(YEARS[0])}
+
+    # Each of the processes of an instance, while the first job is under way: the instance ends and names it.
+    for name in ("redis", "postgres", "code-server", "webserver", "daemon"):
+        up = workplace.up(**variables)
+        up.wait_for("Import and analyse" if name == "redis" else "Starting Dagster")
+        if name != "redis":
+            up.wait_for("partitions", timeout=240)
+        os.kill(up.services().processes[name].pid, signal.SIGKILL)
+        assert up.wait(90) == 1, up.output
+        assert f"{name} ended by itself" in up.output, up.output
+        assert not workplace.leftovers()
+
+    # The instance itself, in the middle of writing.
+    up = workplace.up(**variables)
+    up.wait_for("Starting Dagster")
+    wait_for_rows(up.services().database_url, "ohlcv_daily")
+    up.signal(signal.SIGKILL)
+    up.wait()
+
+    # A single run: Dagster itself notices and repeats it.
+    up = workplace.up("--once", **variables)
+    up.wait_for("Starting Dagster")
+    up.wait_for("partitions", timeout=240)
+    run_process(up.services().processes["code-server"].pid).kill()
+    assert up.wait(600) == 0, up.output
+
+    last = workplace.up(**variables)
+    last.wait_for("Ctrl-C stops everything", timeout=120)
+    compute_in_order(engine, SampleProvider(path))
+    expected = results(database_url)
+    found = results(last.services().database_url)
+    last.signal(signal.SIGINT)
+    assert last.wait(60) == 0
+    for name in RESULTS:
+        assert found[name] == expected[name], name
+    assert len(found["ohlcv_daily"]) == len(SYMBOLS) * (252 + 253 + 252 + 251)
