@@ -5,7 +5,6 @@ from dataclasses import asdict
 
 import typer
 from pydantic import SecretStr
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -48,11 +47,10 @@ def doctor(as_json: JsonOption = False) -> None:
             }
         )
     else:
-        print_result(_list(findings))
-        print_result(_settings_table(settings))
+        print_result(_list(findings), _settings_table(settings))
         problems = sum(finding.level is Level.PROBLEM for finding in findings)
         warnings = sum(finding.level is Level.WARNING for finding in findings)
-        typer.echo("All is well." if not problems + warnings else f"Problems: {problems}, warnings: {warnings}.")
+        typer.echo("\nAll is well." if not problems + warnings else f"\nProblems: {problems}, warnings: {warnings}.")
     if not is_well:
         raise typer.Exit(1)
 
@@ -111,10 +109,10 @@ def _list(findings: list[Finding]) -> Table:
     return grid
 
 
-def _settings_table(settings: Settings | None) -> Padding:
+def _settings_table(settings: Settings | None) -> Table:
     table = new_table("Settings", "Variable")
     for heading in ("Value", "Meaning"):
         table.add_column(heading, overflow="fold")
     for variable, value, meaning in setting_rows(settings):
         table.add_row(variable, Text(value if value is not None else "", "green"), Text(meaning, "dim"))
-    return Padding(table, (1, 0, 0, 0), expand=False)
+    return table

@@ -100,8 +100,8 @@ def patterns(
 
 def patterns_table(rows: Sequence[StoredPattern], *, title: str) -> Table:
     """Detections as people read them, in the order given."""
-    table = new_table(title, "Symbol", "Timeframe", "Pattern", "Direction")
-    for heading in ("Confidence", "Bar", "Close"):
+    table = new_table(title, "Symbol", "Frame", "Pattern", "Signal")
+    for heading in ("Conf.", "Bar (UTC)", "Close"):
         table.add_column(heading, justify="right")
     table.add_column("Strength")
     for row in rows:
@@ -153,7 +153,7 @@ def _bar_key(row: StoredPattern) -> date | datetime:
 
 def _bar(row: StoredPattern) -> str:
     key = _bar_key(row)
-    return f"{key:%Y-%m-%d %H:%M} UTC" if isinstance(key, datetime) else key.isoformat()
+    return f"{key:%Y-%m-%d %H:%M}" if isinstance(key, datetime) else key.isoformat()
 
 
 def _close(row: StoredPattern) -> float | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import typer
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -61,7 +62,7 @@ def status(as_json: JsonOption = False) -> None:
             }
         )
     elif overview is not None:
-        typer.echo(f"Schema {revision}, up to date.\n")
+        typer.echo(f"\nSchema {revision}, up to date.\n")
         print_result(*_tables(overview))
     if failure is not None:
         if as_json:
@@ -95,8 +96,15 @@ def _services_table(services: list[Service]) -> Table:
     return table
 
 
-def _tables(overview: Overview) -> list[Table]:
-    tables = [_coverage_table(overview.coverage), _rows_table(overview)]
+def _tables(overview: Overview) -> list[RenderableType]:
+    tables: list[RenderableType] = [_coverage_table(overview.coverage)]
+    imports = overview.imports
+    if imports.latest is not None:
+        outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in imports.outcomes.items())
+        tables.append(
+            f"Partitions by their last import: {outcomes}; the latest at {shown_instant(imports.latest)} UTC."
+        )
+    tables.append(_rows_table(overview))
     if overview.quarantined:
         table = new_table("Quarantined bars", "Timeframe", "Reason", "Bars", "Symbols", "Latest (UTC)")
         for refused in overview.quarantined:
@@ -145,8 +153,4 @@ def _rows_table(overview: Overview) -> Table:
     table.add_column("Rows", justify="right")
     for name, count in overview.rows.items():
         table.add_row(name, f"{count:,}")
-    outcomes = ", ".join(f"{count:,} {outcome}" for outcome, count in overview.imports.outcomes.items())
-    if overview.imports.latest is not None:
-        table.caption = f"Imports: {outcomes}; the last one at {shown_instant(overview.imports.latest)} UTC"
-        table.caption_justify = "left"
     return table

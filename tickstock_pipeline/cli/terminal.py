@@ -34,9 +34,12 @@ def print_error(error: TickstockError) -> None:
 
 
 def print_result(*items: RenderableType) -> None:
-    """A result for people on stdout: as wide as the terminal, never cut in a pipe."""
+    """Results for people on stdout, a blank line between them: as wide as the terminal, never cut in a pipe."""
     console = out if out.is_terminal else Console(width=_PIPE_WIDTH, highlight=False)
-    console.print(*items)
+    for position, item in enumerate(items):
+        if position:
+            console.print()
+        console.print(item)
 
 
 def print_json(value: object) -> None:
@@ -51,7 +54,17 @@ def shown_instant(time: datetime) -> str:
 
 def new_table(title: str, *columns: str) -> Table:
     """An empty table in the house's look; add columns that need a style of their own afterwards."""
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        # Narrow gaps: the table of detections has to fit 80 columns.
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
 
 
 def _as_json(value: object) -> str:

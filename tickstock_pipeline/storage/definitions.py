@@ -30,7 +30,7 @@ class StoredDefinitions:
     Attributes
     ----------
     indicators, patterns : valid rows, disabled ones included
-    problems : one for each row left out; names the table's row and what to correct
+    problems : one for each enabled row left out; names the table's row and what to correct
     """
 
     indicators: tuple[IndicatorDefinition, ...]
@@ -79,7 +79,9 @@ def _valid(
         try:
             found.append(build(row, _common(table, row)))
         except DefinitionError as problem:
-            problems.append(problem)
+            # Disabling a row is one of the two ways to be rid of its problem.
+            if row["enabled"]:
+                problems.append(problem)
     return found
 
 

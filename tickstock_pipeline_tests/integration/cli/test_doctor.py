@@ -147,8 +147,8 @@ def test_a_schema_that_is_missing(tickstock: Run, empty_database_url: str, redis
 
 
 def test_a_definition_that_cannot_run(configured: Run, engine: sa.Engine) -> None:
+    rsi = INDICATOR_DEFINITIONS.c.name == "rsi"
     with engine.begin() as connection:
-        rsi = INDICATOR_DEFINITIONS.c.name == "rsi"
         connection.execute(sa.update(INDICATOR_DEFINITIONS).where(rsi).values(function="no_such_function"))
 
     outcome = configured("doctor", "--json")
@@ -156,6 +156,10 @@ def test_a_definition_that_cannot_run(configured: Run, engine: sa.Engine) -> Non
     assert outcome.exit_code == 1
     assert "rsi" in findings(outcome)["Definitions"]["text"]
     assert "no_such_function" in findings(outcome)["Definitions"]["text"]
+
+    with engine.begin() as connection:
+        connection.execute(sa.update(INDICATOR_DEFINITIONS).where(rsi).values(enabled=False))
+    assert configured("doctor", "--json").exit_code == 0
 
 
 def test_data_that_need_attention_are_warnings(configured: Run, engine: sa.Engine) -> None:

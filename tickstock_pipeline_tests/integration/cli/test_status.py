@@ -99,6 +99,7 @@ def test_people_get_tables(configured: Run) -> None:
     lines = [" ".join(line.split()) for line in outcome.stdout.splitlines()]
     assert "daily 1 3 2012-12-31 2013-01-03 3 in 2 partitions" in lines
     assert "ohlcv_daily 3" in lines
+    assert any(line.startswith("Partitions by their last import: 1 complete, 1 failed;") for line in lines)
     assert "XYZ daily 2013 test no such symbol" in lines
     assert any(line.startswith("daily high is below low 1 1 ") for line in lines)
     assert any(line.endswith(" TickStockAppV2 EVENT_RECEIVED AAPL doji") for line in lines)

@@ -2,9 +2,12 @@
 
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
+from io import StringIO
+from typing import Any
 from uuid import UUID
 
 import pytest
+from rich.console import Console
 
 from tickstock_pipeline.cli.patterns import patterns_table
 from tickstock_pipeline.cli.terminal import new_table, print_error, print_json, print_result, shown_instant
@@ -44,22 +47,37 @@ def test_people_see_instants_in_utc_too() -> None:
     assert shown_instant(datetime(2013, 1, 2, 12, tzinfo=TOKYO)) == "2013-01-02 03:00:00"
 
 
+def stored(**fields: Any) -> StoredPattern:
+    defaults: dict[str, Any] = {
+        "id": 1,
+        "symbol": "GOOGL",
+        "timeframe": "monthly",
+        "pattern": "shooting_star",
+        "direction": "bearish",
+        "confidence": 0.5,
+        "detection_timestamp": datetime(2013, 1, 2, tzinfo=UTC),
+        "bar_time": None,
+        "revision": 1,
+        "pattern_data": {"price": 1234.5},
+        "levels": None,
+    }
+    return StoredPattern(**{**defaults, **fields})
+
+
 def test_what_the_data_say_is_never_taken_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    row = StoredPattern(
-        id=1,
-        symbol="[bold]X[/]",
-        timeframe="daily",
-        pattern="[/nonsense]",
-        direction="sideways",
-        confidence=0.5,
-        detection_timestamp=datetime(2013, 1, 2, tzinfo=UTC),
-        bar_time=None,
-        revision=1,
-        pattern_data={"price": "unknown"},
-        levels=None,
-    )
+    row = stored(symbol="[bold]X[/]", pattern="[/nonsense]", direction="sideways", pattern_data={"price": "unknown"})
 
     print_result(patterns_table([row], title="Detections"))
 
-    words = capsys.readouterr().out.splitlines()[-2].split()
-    assert words == ["[bold]X[/]", "daily", "[/nonsense]", "sideways", "0.50", "2013-01-02", "moderate"]
+    words = capsys.readouterr().out.splitlines()[-1].split()
+    assert words == ["[bold]X[/]", "monthly", "[/nonsense]", "sideways", "0.50", "2013-01-02", "moderate"]
+
+
+def test_the_widest_detections_by_default_fit_an_ordinary_terminal() -> None:
+    narrow = Console(width=80, file=StringIO())
+
+    narrow.print(patterns_table([stored()], title="Detections"))
+
+    printed = narrow.file.getvalue()
+    assert "…" not in printed
+    assert "GOOGL   monthly  shooting_star  bearish" in printed
