@@ -1,5 +1,6 @@
 """``tickstock up``: start everything, do the first job, show what was found, stay until Ctrl-C."""
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tickstock_pipeline.cli.patterns import patterns_table
-from tickstock_pipeline.cli.terminal import err, out
+from tickstock_pipeline.cli.terminal import err, print_result
 from tickstock_pipeline.runtime.orchestrator import BackfillProgress
 from tickstock_pipeline.runtime.up import RunningPipeline, import_and_analyse, running_pipeline
 from tickstock_pipeline.settings import Settings
@@ -19,6 +20,7 @@ from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.patterns import latest_patterns
 
 _DETECTIONS_SHOWN = 15
+_LINES_IN_A_LOG = 20
 
 
 def up(
@@ -56,7 +58,7 @@ def _show_result(pipeline: RunningPipeline, left: dict[str, int], started: float
             rows = latest_patterns(connection, limit=_DETECTIONS_SHOWN)
     finally:
         engine.dispose()
-    out.print(patterns_table(rows, title="Latest detections"))
+    print_result(patterns_table(rows, title="Latest detections"))
     if left:
         missing = ", ".join(f"{asset}: {count}" for asset, count in left.items())
         err.print(f"[bold red]Not everything could be done.[/] Partitions still missing or stale: {missing}.")
@@ -84,7 +86,7 @@ class _Progress:
         )
         self._task: TaskID | None = None
         self._backfill = ""
-        self._shown = -1
+        self._shown = -math.inf
 
     def __enter__(self) -> "_Progress":
         return self
@@ -113,10 +115,11 @@ class _Progress:
             total=progress.targeted or None,
             detail=", ".join(under_way[:3]) + failed if not progress.is_over else failed.removeprefix(", "),
         )
-        if not err.is_terminal and progress.materialized != self._shown:
-            # A log file or CI gets a line for each change instead of a bar that moves.
+        step = progress.targeted / _LINES_IN_A_LOG
+        if not err.is_terminal and (progress.is_over or progress.materialized >= self._shown + step):
+            # A log file gets a line now and then instead of a bar that moves.
             self._shown = progress.materialized
-            err.print(f"         {progress.materialized}/{progress.targeted} partitions{failed}")
+            self.note(f"Import and analyse: {progress.materialized}/{progress.targeted} partitions{failed}")
 
     def close(self) -> None:
         self._bar.stop()

@@ -1,6 +1,5 @@
 """Questions about the stored bars as a whole: is what must hold enforced, what was refused, which dates are there."""
 
-
 import numpy as np
 import sqlalchemy as sa
 
