@@ -100,7 +100,7 @@ def patterns(
 
 def patterns_table(rows: Sequence[StoredPattern], *, title: str) -> Table:
     """Detections as people read them, in the order given."""
-    table = new_table(title, "Symbol", "Frame", "Pattern", "Signal")
+    table = new_table(title, "Symbol", "Timeframe", "Pattern", "Direction")
     for heading in ("Conf.", "Bar (UTC)", "Close"):
         table.add_column(heading, justify="right")
     table.add_column("Strength")
