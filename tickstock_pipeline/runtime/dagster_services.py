@@ -5,11 +5,13 @@ One code server serves both others, so the definitions are loaded once; runs are
 
 import shutil
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tickstock_pipeline.errors import ServiceError
 from tickstock_pipeline.runtime.orchestrator import LOCATION, Orchestrator
-from tickstock_pipeline.runtime.ports import LOOPBACK, is_port_free, remember_port, remembered_port
+from tickstock_pipeline.runtime.ports import LOOPBACK, is_port_free, last_port, remember_port, remembered_port
 from tickstock_pipeline.runtime.process import ServiceProcess
 from tickstock_pipeline.runtime.process_tree import end_processes, processes_with
 from tickstock_pipeline.runtime.supervisor import Supervisor
@@ -36,16 +38,26 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def start_dagster(settings: Settings, supervisor: Supervisor, environment: dict[str, str]) -> str:
+@dataclass(frozen=True)
+class DagsterStart:
+    """The web UI's URL, and how many runs of a killed instance had to be marked as over."""
+
+    url: str
+    cleared_runs: int
+
+
+def start_dagster(
+    settings: Settings, supervisor: Supervisor, environment: dict[str, str], job_tags: Mapping[str, str]
+) -> DagsterStart:
     """Start the three processes and wait until the webserver has loaded our definitions.
+
+    Runs whose process was killed together with an earlier instance are marked as canceled: Dagster itself cannot tell
+    them from runs under way, and they would block its queue for ever.
 
     Parameters
     ----------
     environment : the caller's environment; ours is laid over it
-
-    Returns
-    -------
-    The web UI's URL.
+    job_tags : of backfills that the caller launches, and launches again if they were interrupted
 
     Raises
     ------
@@ -57,8 +69,8 @@ def start_dagster(settings: Settings, supervisor: Supervisor, environment: dict[
     # A run is a child of the code server's, out of reach of the kernel's signal at our death: a killed instance may
     # have left it behind.
     end_processes(processes_with(_SUPERVISED, str(home)))
-    port = remembered_port(home / "code-server.port")
-    remember_port(home / "code-server.port", port)
+    port_file = home / "code-server.port"
+    earlier_port, port = last_port(port_file), remembered_port(port_file)
     workspace = _write_configuration(home, port)
     variables = {**environment, **dagster_environment(settings), _SUPERVISED: str(home)}
     python = [sys.executable, "-m"]
@@ -91,9 +103,14 @@ def start_dagster(settings: Settings, supervisor: Supervisor, environment: dict[
     url = f"http://{host}:{settings.web_port}"
     with Orchestrator(url) as orchestrator:
         webserver.wait_until_ready(orchestrator.is_ready, timeout=_READY_TIMEOUT_S)
+        cleared = orchestrator.clear_away(
+            code_servers=[(LOOPBACK, earlier_port)] if earlier_port else [], backfill_tags=job_tags
+        )
+    # Not before: until then, whatever runs on a code server of ours is left over.
+    remember_port(port_file, port)
     # Started last: two processes that create Dagster's tables at the same moment get in each other's way.
     supervisor.start(daemon)
-    return url
+    return DagsterStart(url, cleared)
 
 
 def _write_configuration(home: Path, port: int) -> Path:

@@ -3,6 +3,7 @@
 Nothing here knows how Dagster works inside; it speaks the public API of the webserver, on this machine or another.
 """
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -158,21 +159,27 @@ class Orchestrator:
             raise BackfillError(f"Dagster refuses the backfill: {result.get('message', result['__typename'])}")
         return str(result["backfillId"])
 
-    def clear_away_runs(self, tags: Mapping[str, str]) -> int:
-        """Mark runs as canceled whose processes are known to be gone, and cancel backfills that carry ``tags``.
+    def clear_away(self, *, code_servers: Sequence[tuple[str, int]], backfill_tags: Mapping[str, str]) -> int:
+        """Mark the runs of code servers that are gone as canceled, and cancel backfills that carry ``backfill_tags``.
 
-        Only for an instance whose code server has just started: Dagster itself cannot tell a run that is under way
-        from one whose process was killed together with everything else.
+        Parameters
+        ----------
+        code_servers : (host, port) of those whose processes, runs included, are known to have ended
 
         Returns
         -------
         How many runs there were.
         """
-        wanted = [{"key": key, "value": value} for key, value in tags.items()]
+        wanted = [{"key": key, "value": value} for key, value in backfill_tags.items()]
         for found in self._ask(queries.ACTIVE_BACKFILLS)["partitionBackfillsOrError"].get("results", []):
             if all(tag in found["tags"] for tag in wanted):
                 self._ask(queries.CANCEL_BACKFILL, {"id": found["id"]})
-        runs = [str(run["id"]) for run in self._ask(queries.ACTIVE_RUNS)["runsOrError"].get("results", [])]
+        runs: list[str] = []
+        for host, port in code_servers:
+            # The default launcher notes so on each run which code server it is a child of.
+            tag = {"key": ".dagster/grpc_info", "value": json.dumps({"host": host, "port": port})}
+            answer = self._ask(queries.ACTIVE_RUNS, {"tags": [tag]})["runsOrError"]
+            runs += [str(run["id"]) for run in answer.get("results", [])]
         if runs:
             self._ask(queries.END_RUNS, {"ids": runs})
         return len(runs)

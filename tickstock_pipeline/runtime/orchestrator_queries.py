@@ -74,8 +74,8 @@ mutation ($id: String!) {
   }
 }"""
 ACTIVE_RUNS = """
-query {
-  runsOrError(filter: { statuses: [STARTING, STARTED, CANCELING] }, limit: 1000) {
+query ($tags: [ExecutionTag!]!) {
+  runsOrError(filter: { statuses: [STARTING, STARTED, CANCELING], tags: $tags }, limit: 1000) {
     __typename
     ... on Runs { results { id } }
     ... on PythonError { message }

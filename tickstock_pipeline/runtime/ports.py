@@ -34,16 +34,22 @@ def any_free_port(host: str = LOOPBACK) -> int:
     return port
 
 
+def last_port(file: Path) -> int | None:
+    """The port in ``file``, None if there is none."""
+    try:
+        port = int(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return port if 0 < port < 65536 else None
+
+
 def remembered_port(file: Path) -> int:
     """The port in ``file`` if it is still free, else any free one.
 
     Clients that were configured by hand keep working from one start to the next.
     """
-    try:
-        port = int(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return any_free_port()
-    return port if 0 < port < 65536 and is_port_free(LOOPBACK, port) else any_free_port()
+    port = last_port(file)
+    return port if port is not None and is_port_free(LOOPBACK, port) else any_free_port()
 
 
 def remember_port(file: Path, port: int) -> None:

@@ -2,11 +2,10 @@
 
 1. Take the state directory for ourselves; check the port, before anything is started.
 2. Start PostgreSQL and Redis, or check the ones that the settings name; migrate.
-3. Start Dagster's code server, webserver and daemon.
-4. Clear away the runs of an instance that was killed: their processes are gone, which Dagster cannot know.
-5. Register the provider's symbols, ask the ledger which partitions are missing or stale, and launch exactly those as
+3. Start Dagster's code server and webserver, clear away what a killed instance left over, start the daemon.
+4. Register the provider's symbols, ask the ledger which partitions are missing or stale, and launch exactly those as
    one native backfill. Repeat for what a killed or failed run left over; give up when a round brings nothing.
-6. Stay until asked to stop, or until a process ends by itself.
+5. Stay until asked to stop, or until a process ends by itself.
 
 A failure at any step stops whatever was started, in reverse order.
 """
@@ -84,7 +83,7 @@ class RunningPipeline:
 
 @contextmanager
 def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[RunningPipeline]:
-    """Steps 1 to 4: the services, the schema and Dagster, running until the context ends.
+    """Steps 1 to 3: the services, the schema and Dagster, running until the context ends.
 
     Enter it from the main thread: servers end with the thread that started them.
 
@@ -102,22 +101,18 @@ def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[Runni
         upgrade(services.database_dsn())
         announcer.step("Starting Dagster")
         before = set(supervisor.processes)
-        web_url = start_dagster(services, supervisor, dict(os.environ))
+        dagster = start_dagster(services, supervisor, dict(os.environ), _FIRST_JOB)
         for process in supervisor.processes:
             if process not in before:
                 port = settings.web_port if process.name == "webserver" else None
                 record_process(settings.home.absolute(), process.name, ServiceRecord(process.pid, port))
-        if is_embedded:
-            # With the database down nothing of an earlier instance can have survived, so what it ran is over.
-            with Orchestrator(web_url) as orchestrator:
-                cleared = orchestrator.clear_away_runs(_FIRST_JOB)
-            if cleared:
-                announcer.note(f"An earlier instance was ended in the middle of {cleared} runs; they are repeated.")
-        yield RunningPipeline(services, web_url, supervisor)
+        if dagster.cleared_runs:
+            announcer.note(f"An earlier instance was killed in the middle of {dagster.cleared_runs} runs.")
+        yield RunningPipeline(services, dagster.url, supervisor)
 
 
 def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[str, int]:
-    """Step 5: every bar that the provider lists, and its analysis, by native backfills.
+    """Step 4: every bar that the provider lists, and its analysis, by native backfills.
 
     Returns
     -------
