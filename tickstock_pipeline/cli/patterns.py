@@ -101,9 +101,8 @@ def patterns(
 def patterns_table(rows: Sequence[StoredPattern], *, title: str) -> Table:
     """Detections as people read them, in the order given."""
     table = new_table(title, "Symbol", "Timeframe", "Pattern", "Direction")
-    for heading in ("Conf.", "Bar (UTC)", "Close"):
+    for heading in ("Confidence", "Bar (UTC)", "Close"):
         table.add_column(heading, justify="right")
-    table.add_column("Strength")
     for row in rows:
         close = _close(row)
         table.add_row(
@@ -114,7 +113,6 @@ def patterns_table(rows: Sequence[StoredPattern], *, title: str) -> Table:
             f"{row.confidence:.2f}",
             _bar(row),
             "" if close is None else f"{close:,.2f}",
-            signal_strength(row.confidence),
         )
     return table
 

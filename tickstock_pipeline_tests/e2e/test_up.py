@@ -4,6 +4,7 @@ import signal
 import time
 
 import httpx
+import pytest
 import sqlalchemy as sa
 
 from tickstock_pipeline.storage.engine import create_engine
@@ -34,6 +35,7 @@ def partition_counts(web_port: int) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.timeout(900)
 def test_the_first_start_does_the_whole_job_and_the_second_repeats_nothing(workplace):
     first = workplace.up()
     first.wait_for("Ctrl-C stops everything", timeout=400)

@@ -8,6 +8,7 @@ import signal
 import time
 
 import psutil
+import pytest
 import sqlalchemy as sa
 
 from tickstock_pipeline.batch.analysis import analyse_partitions
@@ -81,6 +82,7 @@ def run_process(code_server: int, seconds: float = 120) -> psutil.Process:
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(1_200)
 def test_whatever_is_killed_the_tables_end_the_same(workplace, engine, database_url, write_universe):
     path = write_universe(SYMBOLS, YEARS)
     variables = {"TICKSTOCK_SAMPLE_FILE": str(path), "TICKSTOCK_FIRST_YEAR": str(YEARS[0])}

@@ -70,7 +70,7 @@ def test_what_the_data_say_is_never_taken_for_markup(capsys: pytest.CaptureFixtu
     print_result(patterns_table([row], title="Detections"))
 
     words = capsys.readouterr().out.splitlines()[-1].split()
-    assert words == ["[bold]X[/]", "monthly", "[/nonsense]", "sideways", "0.50", "2013-01-02", "moderate"]
+    assert words == ["[bold]X[/]", "monthly", "[/nonsense]", "sideways", "0.50", "2013-01-02"]
 
 
 def test_the_widest_detections_by_default_fit_an_ordinary_terminal() -> None:
@@ -80,4 +80,4 @@ def test_the_widest_detections_by_default_fit_an_ordinary_terminal() -> None:
 
     printed = narrow.file.getvalue()
     assert "…" not in printed
-    assert "GOOGL   monthly  shooting_star  bearish" in printed
+    assert "GOOGL   monthly    shooting_star  bearish" in printed

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -261,7 +262,8 @@ def test_missing_file_is_an_error_with_advice(tmp_path: Path) -> None:
 
 
 def test_missing_package_is_an_error_that_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.path", [])
+    # None in sys.modules is how Python marks a package that cannot be imported, whoever imported it before
+    monkeypatch.setitem(sys.modules, "bokeh_sampledata", None)
     with pytest.raises(ProviderError, match="is not installed") as refused:
         SampleProvider().catalogue()
     assert "pip install bokeh-sampledata" in refused.value.advice
