@@ -88,7 +88,7 @@ def test_the_table_is_whole_in_a_pipe_and_without_colours(configured: Run) -> No
     rows = [line.split() for line in outcome.stdout.splitlines()]
     assert ["AAPL", "daily", "doji", "neutral", "0.55", "2013-03-01", "1,234.50"] in rows
     assert ["MSFT", "hourly", "harami", "bearish", "0.61", "2013-03-01", "14:30", "1,234.50"] in rows
-    assert ["AAPL", "weekly", "hammer", "bullish", "0.42", "2013-02-22", "1,234.50", "weak"] in rows
+    assert ["AAPL", "weekly", "hammer", "bullish", "0.42", "2013-02-22", "1,234.50"] in rows
 
 
 @pytest.mark.usefixtures("stored")
