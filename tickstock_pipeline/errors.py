@@ -21,7 +21,7 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
         ├── PortInUseError
         ├── AlreadyRunningError
         ├── DiskFullError
-        └── BackfillError        Dagster ended a backfill without all of its partitions
+        └── BackfillError        Dagster refuses a backfill, or does not know it
 
 A bar that breaks a rule raises nothing: it is quarantined with its reason (see ``market.bar``).
 """
@@ -104,4 +104,4 @@ class DiskFullError(ServiceError):
 
 
 class BackfillError(ServiceError):
-    """Dagster ended a backfill without all of its partitions."""
+    """Dagster refuses a backfill, or does not know it."""

@@ -25,7 +25,7 @@ from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
 from tickstock_pipeline.storage.analysis_store import write_analysis
-from tickstock_pipeline.storage.coverage import Coverage, record_coverage, stale_analysis
+from tickstock_pipeline.storage.coverage import Coverage, StalePartition, record_coverage, stale_analysis
 from tickstock_pipeline.storage.definitions import read_definitions
 from tickstock_pipeline.storage.ledger import input_revisions, lock_inputs
 from tickstock_pipeline.storage.marks import read_marks
@@ -68,14 +68,11 @@ def analyse_partitions(
     -------
     One outcome a partition, in the order given.
     """
+    wanted = set(partitions)
     with engine.connect() as connection:
-        stored = read_definitions(connection)
-        definitions = definition_set(timeframe, stored.indicators, stored.patterns)
-        wanted = set(partitions)
-        stale = {
-            Partition(found.symbol, found.year)
-            for found in stale_analysis(connection, timeframe, definitions.digest, {p.symbol for p in partitions})
-        } & wanted
+        definitions = _definitions(connection, timeframe)
+        found = stale_analysis(connection, timeframe, definitions.digest, {p.symbol for p in partitions})
+        stale = {Partition(one.symbol, one.year) for one in found} & wanted
     outcomes = [Outcome(partition, Status.UNCHANGED) for partition in wanted - stale]
     for _ in range(_MOST_ROUNDS):
         if not stale:
@@ -90,10 +87,22 @@ def analyse_partitions(
     return in_order_of(partitions, outcomes)
 
 
+def stale_partitions(connection: sa.Connection, timeframe: Timeframe) -> list[StalePartition]:
+    """What is missing or stale under the present definitions, by symbol and year."""
+    return stale_analysis(connection, timeframe, _definitions(connection, timeframe).digest)
+
+
+def _definitions(connection: sa.Connection, timeframe: Timeframe) -> DefinitionSet:
+    stored = read_definitions(connection)
+    return definition_set(timeframe, stored.indicators, stored.patterns)
+
+
 def view_partitions(
     engine: sa.Engine, calendar: TradingCalendar, timeframe: Timeframe, partitions: Sequence[Partition]
 ) -> dict[Partition, PartitionView]:
     """Stored bars and detections of ``partitions``; one without bars is left out."""
+    if not partitions:
+        return {}
     first, last = _extent(timeframe, partitions)
     symbols = sorted({partition.symbol for partition in partitions})
     with engine.connect() as connection:
@@ -107,7 +116,8 @@ def view_partitions(
         bars = series[partition.symbol].bars.since(year_first).until(year_last)
         if not len(bars):
             continue
-        found = [mark for mark in marks.get(partition.symbol, []) if year_first <= mark.bar_time <= year_last]
+        # A bar may have gone since its detection was stored.
+        found = [mark for mark in marks.get(partition.symbol, []) if mark.bar_time in bars.time]
         positions = np.searchsorted(bars.time, np.array([mark.bar_time for mark in found], "datetime64[us]"))
         views[partition] = PartitionView(
             bars,
@@ -178,7 +188,7 @@ def _analyse(
                 year,
                 definitions.digest,
                 anchor=of_year[0].anchor,
-                covered_through=stored.time[-1] if len(stored) else of_year[0].first,
+                covered_through=stored.time[-1] if len(stored) else None,
                 n_bars=len(stored),
             )
         )

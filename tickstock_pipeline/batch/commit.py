@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, IntegrityError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.market.partition import Partition
 
 Item = TypeVar("Item")
 
-# What a value in a row can cause. A lost connection, a full disk or a missing table is nobody's fault among the
-# symbols: it must end the whole chunk, so it is not caught.
-_CAUSED_BY_DATA = (DataError, IntegrityError, InternalError, ProgrammingError)
+# SQLSTATE classes that a value in a row can cause: data exception, integrity constraint violation. A lost connection,
+# a full disk, a missing table or privilege is nobody's fault among the symbols: it must end the whole chunk.
+_CAUSED_BY_DATA = ("22", "23")
 _RETRIED = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _MOST_TRIES = 5
 
@@ -40,7 +40,9 @@ def commit_together(
         return []
     try:
         return _in_transaction(engine, items, write)
-    except _CAUSED_BY_DATA as error:
+    except DBAPIError as error:
+        if not (getattr(error.orig, "pgcode", None) or "").startswith(_CAUSED_BY_DATA):
+            raise
         if len(items) == 1:
             reason = str(error.orig).strip().splitlines()[0]
             return [Outcome(partition, Status.FAILED, error=reason) for partition in partitions_of(items[0])]

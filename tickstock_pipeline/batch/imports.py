@@ -21,7 +21,7 @@ from tickstock_pipeline.storage.bars import record_refused, write_bars
 from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import Provenance, record_provenance
 from tickstock_pipeline.storage.splits import write_splits
-from tickstock_pipeline.storage.symbols import add_symbols
+from tickstock_pipeline.storage.symbols import add_symbols, read_symbols
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def import_bars(
         }
         return [Outcome(partition, Status.UNCHANGED, facts) for partition in partitions]
     moment = np.datetime64((now or datetime.now(UTC)).replace(tzinfo=None), "us")
+    through = date.fromisoformat(str(calendar.last_closed(moment)))
     fetched: list[_Fetched] = []
     outcomes: list[Outcome] = []
     for symbol, years in sorted(years_by_symbol(partitions).items()):
@@ -71,13 +72,14 @@ def import_bars(
             outcomes += [Outcome(Partition(symbol, year), Status.FAILED, error=error.message) for year in years]
     # Of its own transaction: registering takes a lock that another import must not wait for while bars are written.
     with engine.begin() as connection:
-        add_symbols(
-            connection, [symbol for symbol in years_by_symbol(partitions) if symbol in {f.symbol for f in fetched}]
-        )
+        known = set(read_symbols(connection, active=None))
+        found = {item.symbol for item in fetched} - known
+        if found:
+            add_symbols(connection, [symbol for symbol in years_by_symbol(partitions) if symbol in found])
     outcomes += commit_together(
         engine,
         fetched,
-        lambda connection, items: _write(connection, provider.name, timeframe, items),
+        lambda connection, items: _write(connection, provider.name, timeframe, items, through),
         lambda item: [Partition(item.symbol, year) for year in item.years],
     )
     _record_failures(engine, provider.name, timeframe, outcomes)
@@ -99,7 +101,9 @@ def _fetch(
     return _Fetched(symbol, answers, provider.fetch_splits(symbol))
 
 
-def _write(connection: sa.Connection, source: str, timeframe: Timeframe, items: Sequence[_Fetched]) -> list[Outcome]:
+def _write(
+    connection: sa.Connection, source: str, timeframe: Timeframe, items: Sequence[_Fetched], through: date
+) -> list[Outcome]:
     symbols = [item.symbol for item in items]
     before = ledger_by_partition(read_ledger(connection, timeframe, symbols))
     write_splits(connection, [split for item in items for split in item.splits], source)
@@ -131,7 +135,8 @@ def _write(connection: sa.Connection, source: str, timeframe: Timeframe, items: 
                     n_bars=len(answer.bars),
                     n_refused=len(answer.refused),
                     requested_from=date(year, 1, 1),
-                    requested_through=date(year, 12, 31),
+                    # Of a session that has not ended nothing was kept, so it has to be asked for again.
+                    requested_through=min(date(year, 12, 31), through),
                 )
             )
     record_provenance(connection, provenance)

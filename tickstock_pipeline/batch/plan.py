@@ -4,6 +4,7 @@ Asked of the ledger, not of Dagster: a partition that was materialised once stay
 """
 
 from collections.abc import Iterable
+from datetime import date
 
 import numpy as np
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider, Listing
 from tickstock_pipeline.storage.coverage import stale_analysis
 from tickstock_pipeline.storage.definitions import read_definitions
-from tickstock_pipeline.storage.provenance import read_provenance, stale_roll_ups
+from tickstock_pipeline.storage.provenance import Provenance, read_provenance, stale_roll_ups
 
 _ROLLED_UP = (Timeframe.WEEKLY, Timeframe.MONTHLY)
 
@@ -44,12 +45,13 @@ def stale_targets(
         },
     }
 
+    last_listed = {listing.symbol: listing.last for listing in listings}
     imported = read_provenance(connection, Timeframe.DAILY, symbols)
     stale_bars = {
         Timeframe.DAILY: {
             partition
             for partition in listed[Timeframe.DAILY]
-            if partition not in imported or imported[partition].outcome == "failed"
+            if _is_missing(imported.get(partition), min(last_listed[partition.symbol], date(partition.year, 12, 31)))
         }
     }
     for into in _ROLLED_UP:
@@ -78,6 +80,12 @@ def stale_targets(
         asset: sorted(partitions, key=lambda partition: (order[partition.symbol], partition.year))
         for asset, partitions in targets.items()
     }
+
+
+def _is_missing(made: Provenance | None, last: date) -> bool:
+    if made is None or made.outcome == "failed":
+        return True
+    return made.requested_through is None or made.requested_through < last
 
 
 def _years(listing: Listing, into: Timeframe | None, calendar: TradingCalendar, first_year: int) -> Iterable[Partition]:

@@ -9,12 +9,13 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, judge, ledger_by_partition, ledger_facts
+from tickstock_pipeline.batch.windows import year_bounds
 from tickstock_pipeline.market.aggregation import closed, roll_up
 from tickstock_pipeline.market.bar import Bars, empty_bars, joined
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import read_bars, write_bars
+from tickstock_pipeline.storage.bars import delete_bars_except, read_bars, write_bars
 from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import (
     Provenance,
@@ -84,7 +85,11 @@ def roll_up_bars(
 
 
 def _is_stale(made: Provenance | None, revision: int, today: date) -> bool:
-    if made is None or made.input_revision != revision:
+    if made is None:
+        return True
+    if made.source != derived_source(made.timeframe):
+        return False  # a provider's own bars win
+    if made.input_revision != revision:
         return True
     # A period may end without another bar in it.
     return made.unfinished_until is not None and made.unfinished_until < today
@@ -140,6 +145,10 @@ def _write(connection: sa.Connection, into: Timeframe, items: Sequence[_RolledUp
     source = derived_source(into)
     before = ledger_by_partition(read_ledger(connection, into, symbols))
     write_bars(connection, [joined(list(item.years.values())) for item in items], source)
+    for item in items:
+        for year, bars in item.years.items():
+            # Finer bars that are gone leave nothing behind.
+            delete_bars_except(connection, bars, *year_bounds(into, year), source)
     after = ledger_by_partition(read_ledger(connection, into, symbols))
     outcomes, provenance = [], []
     for item in items:

@@ -60,6 +60,8 @@ def read_series(
             # Only bars that are stored: a period without one is not finished, or not rolled up yet.
             adjusted = rolled_up[symbol][np.isin(rolled_up[symbol].time, bars.time)]
         elif timeframe in (Timeframe.WEEKLY, Timeframe.MONTHLY):
+            if splits[symbol]:
+                continue  # without its days there is no telling what a split did to a bar
             adjusted = bars
         else:
             adjusted = split_adjusted(bars, splits[symbol])

@@ -1,5 +1,6 @@
 """The command ``tickstock``: which commands there are, and what happens when one of them fails."""
 
+import errno
 import sys
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from tickstock_pipeline import __version__
 from tickstock_pipeline.cli import db, doctor, env, patterns, status, up
 from tickstock_pipeline.cli.terminal import print_error
-from tickstock_pipeline.errors import StorageError, TickstockError
+from tickstock_pipeline.errors import DiskFullError, ServiceError, StorageError, TickstockError
 
 app = typer.Typer(
     name="tickstock",
@@ -42,6 +43,14 @@ def _root(
     pass
 
 
+def _named(error: OSError) -> ServiceError:
+    place = f" ({error.filename})" if error.filename else ""
+    reason = f"The system refuses: {error.strerror or error}{place}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(reason, advice="Free some space, or set TICKSTOCK_HOME to a folder on a larger disk.")
+    return ServiceError(reason, advice="Correct its owner or permissions, or set TICKSTOCK_HOME to another folder.")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; a failure of ours ends it with a message and exit code 1, never with a stack trace.
 
@@ -53,6 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments, prog_name="tickstock")
     except TickstockError as error:
         print_error(error)
+        sys.exit(1)
+    except OSError as error:
+        print_error(_named(error))
         sys.exit(1)
     except DBAPIError as error:
         print_error(

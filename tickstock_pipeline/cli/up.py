@@ -62,10 +62,10 @@ def _show_result(pipeline: RunningPipeline, left: dict[str, int], started: float
     if left:
         missing = ", ".join(f"{asset}: {count}" for asset, count in left.items())
         err.print(f"[bold red]Not everything could be done.[/] Partitions still missing or stale: {missing}.")
-        err.print(f"The failed runs say why: {pipeline.web_url}/runs?q=status%3AFAILURE")
+        err.print(f"The failed runs say why: {pipeline.web_url}/runs?q[0]=status%3AFAILURE")
     err.print(f"Ready in {time.monotonic() - started:.0f} s.")
     err.print(f"\n  Dagster   {pipeline.web_url}/asset-groups")
-    err.print('  SQL       eval "$(tickstock env)"; psql "$TICKSTOCK_DATABASE_URL"')
+    err.print('  SQL       eval "$(tickstock env)"; psql')
     err.print("  Commands  tickstock status, tickstock patterns --help")
 
 
@@ -103,6 +103,7 @@ class _Progress:
     def progress(self, progress: BackfillProgress) -> None:
         if self._backfill != progress.backfill_id:
             self._backfill = progress.backfill_id
+            self._shown = -math.inf
             self._bar.start()
             self._task = self._bar.add_task("Import and analyse", total=progress.targeted or None, detail="")
         if self._task is None:
@@ -127,12 +128,16 @@ class _Progress:
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end us as Ctrl-C does: in order."""
+    """Ctrl-C, SIGTERM and a closed terminal end us in order; while that goes on, more of them change nothing."""
 
     def interrupt(_: int, __: FrameType | None) -> NoReturn:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored stays so: nohup means it.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

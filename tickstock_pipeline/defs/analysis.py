@@ -81,12 +81,16 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
         context.log.info(
             f"analysis of {timeframe} bars: {written} of {len(partitions)} partitions were missing or stale"
         )
-        views = view_partitions(database.engine, market.calendar, timeframe, partitions)
+        good = [outcome.partition for outcome in outcomes if outcome.status is not Status.FAILED]
+        views = view_partitions(database.engine, market.calendar, timeframe, good)
 
         def metadata(key: dg.AssetKey, outcome: Outcome) -> Metadata:
             facts: Metadata = {"result": outcome.status.value, **outcome.facts}
             view = views.get(outcome.partition)
-            return facts if view is None or key != keys[1] else {**facts, **_picture(view, outcome.partition.key)}
+            if view is None:
+                return {**facts, "bars": 0}
+            facts = {**facts, "bars": len(view.bars), "first_bar": _shown(view, 0), "last_bar": _shown(view, -1)}
+            return facts if key != keys[1] else {**facts, **_picture(view, outcome.partition.key)}
 
         report(context, keys, outcomes, metadata)
         for key in keys:
@@ -95,13 +99,17 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
     return analysis
 
 
+def _shown(view: PartitionView, index: int) -> str:
+    unit: Literal["m", "D"] = "m" if view.bars.timeframe.is_intraday else "D"
+    return str(np.datetime_as_string(view.bars.time[index], unit=unit))
+
+
 def _picture(view: PartitionView, title: str) -> Metadata:
     marks = [Mark(*mark) for mark in view.marks]
     svg = candlesticks(view.bars, marks, title=f"{title} {view.bars.timeframe}")
     counts = ", ".join(f"{pattern} {count}" for pattern, count in sorted(view.counts.items())) or "none"
-    unit: Literal["m", "D"] = "m" if view.bars.timeframe.is_intraday else "D"
     newest = [
-        f"- {np.datetime_as_string(view.bars.time[mark.index], unit=unit)} {SIGNS[mark.direction]} {mark.pattern}"
+        f"- {_shown(view, mark.index)} {SIGNS[mark.direction]} {mark.pattern}"
         for mark in reversed(marks[-_NEWEST_LISTED:])
     ]
     picture = as_markdown(svg, f"{title}: newest bars with detections")

@@ -1,11 +1,13 @@
-"""Asset checks of bars: are they sane, are they complete against the exchange's calendar?
+"""Asset checks: are bars sane and complete against the exchange's calendar, is the analysis up to date?
 
 Each judges the whole table, since its one result stands for the whole asset; the ledger makes that cheap.
 """
 
 import dagster as dg
 
+from tickstock_pipeline.batch.analysis import stale_partitions
 from tickstock_pipeline.batch.quality import gaps, sanity
+from tickstock_pipeline.defs.analysis import patterns_key
 from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.timeframe import Timeframe
@@ -16,6 +18,37 @@ _ROWS_SHOWN = 100
 def bar_checks() -> list[dg.AssetChecksDefinition]:
     """Sanity and completeness of the five bar assets."""
     return [check(timeframe) for timeframe in Timeframe for check in (_sanity_check, _completeness_check)]
+
+
+def analysis_checks() -> list[dg.AssetChecksDefinition]:
+    """Staleness of the patterns, and of the indicators computed with them, of the five timeframes."""
+    return [_staleness_check(timeframe) for timeframe in Timeframe]
+
+
+def _staleness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=patterns_key(timeframe),
+        name="up_to_date",
+        description="Every stored bar is analysed with the definitions that are enabled now. A partition stays green "
+        "after its first materialisation; this is what tells that it is stale. Materialise the partitions named.",
+    )
+    def up_to_date(database: Database) -> dg.AssetCheckResult:
+        with database.engine.connect() as connection:
+            stale = stale_partitions(connection, timeframe)
+        bars = sum(partition.bars for partition in stale)
+        return dg.AssetCheckResult(
+            passed=not stale,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{bars} bars in {len(stale)} partitions have no analysis that holds."
+            if stale
+            else "Every bar is analysed.",
+            metadata={
+                "bars_without_analysis": bars,
+                "stale_partitions": dg.MetadataValue.json([f"{p.symbol}|{p.year}" for p in stale[:_ROWS_SHOWN]]),
+            },
+        )
+
+    return up_to_date
 
 
 def _sanity_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:

@@ -14,6 +14,7 @@ from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.providers.sample import SampleProvider
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
+from tickstock_pipeline.storage.schema import require_head
 
 
 class Database(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -21,8 +22,11 @@ class Database(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @cached_property
     def engine(self) -> sa.Engine:
-        """One pool of connections for the process."""
-        return create_engine(Settings.load().database_dsn())
+        """One pool of connections for the process, on a schema that is known to be this program's."""
+        engine = create_engine(Settings.load().database_dsn())
+        with engine.connect() as connection:
+            require_head(connection)
+        return engine
 
 
 class Market(dg.ConfigurableResource):  # type: ignore[type-arg]

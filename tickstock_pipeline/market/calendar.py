@@ -167,6 +167,20 @@ class TradingCalendar:
         cut_short = (self._sessions[position] == days) & (start < closing) & (closing < end)
         return np.asarray(np.where(cut_short, closing, end) <= now)
 
+    def last_closed(self, now: np.datetime64) -> np.datetime64:
+        """The newest session that has ended at ``now`` (UTC), as datetime64[D].
+
+        Raises
+        ------
+        ValueError
+            If none has.
+        """
+        count = int(np.searchsorted(self._closings, now, side="right"))
+        if not count:
+            raise ValueError(f"no session of {_EXCHANGE} had ended at {now}")
+        last: np.datetime64 = self._sessions[count - 1]
+        return last
+
     def anchor(self, timeframe: Timeframe, year: int) -> np.datetime64 | None:
         """Time of the first bar that the analysis of a year's bars is fed; None means the symbol's first stored bar.
 

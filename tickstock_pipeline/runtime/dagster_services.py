@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tickstock_pipeline.errors import ServiceError
 from tickstock_pipeline.runtime.orchestrator import LOCATION, Orchestrator
-from tickstock_pipeline.runtime.ports import LOOPBACK, is_port_free, last_port, remember_port, remembered_port
+from tickstock_pipeline.runtime.ports import LOOPBACK, is_listening, last_port, remember_port, remembered_port
 from tickstock_pipeline.runtime.process import ServiceProcess
 from tickstock_pipeline.runtime.process_tree import end_processes, processes_with
 from tickstock_pipeline.runtime.supervisor import Supervisor
@@ -97,7 +97,7 @@ def start_dagster(
     )  # fmt: skip
     supervisor.start(code_server)
     # It listens once the definitions are loaded; a webserver that asks before would show them as broken.
-    code_server.wait_until_ready(lambda: not is_port_free(LOOPBACK, port), timeout=_READY_TIMEOUT_S)
+    code_server.wait_until_ready(lambda: is_listening(LOOPBACK, port), timeout=_READY_TIMEOUT_S)
     supervisor.start(webserver)
     host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
     url = f"http://{host}:{settings.web_port}"

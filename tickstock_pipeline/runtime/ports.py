@@ -26,6 +26,15 @@ def is_port_free(host: str, port: int) -> bool:
     return True
 
 
+def is_listening(host: str, port: int) -> bool:
+    """Whether a server takes connections on ``port`` now."""
+    try:
+        socket.create_connection((host, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def any_free_port(host: str = LOOPBACK) -> int:
     """A port that nothing listens on at this moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -59,6 +59,7 @@ class ServiceProcess:
         self._stop_signal = stop_signal
         self._stop_timeout = stop_timeout
         self._process: subprocess.Popen[bytes] | None = None
+        self._exited = threading.Event()
         self._ended = threading.Event()
         self._listener: Callable[[ServiceProcess], object] | None = None
         self._listener_lock = threading.Lock()
@@ -75,12 +76,12 @@ class ServiceProcess:
     @property
     def is_alive(self) -> bool:
         """Whether the process was started and has not ended."""
-        return self._process is not None and not self._ended.is_set()
+        return self._process is not None and not self._exited.is_set()
 
     @property
     def exit_code(self) -> int | None:
         """None while it runs; negative: the signal that ended it."""
-        return self._process.returncode if self._process is not None and self._ended.is_set() else None
+        return self._process.returncode if self._process is not None and self._exited.is_set() else None
 
     def start(self) -> None:
         """Start it; returns as soon as the process exists (see :meth:`wait_until_ready`).
@@ -92,6 +93,7 @@ class ServiceProcess:
         """
         if self.is_alive:
             raise ServiceError(f"{self.name} already runs (pid {self.pid}).")
+        self._exited.clear()
         self._ended.clear()
         self._was_stopped = False
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +197,7 @@ class ServiceProcess:
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
+        self._exited.set()
         # Nobody needs the remains of a process that ended, and its number is free for others from now on.
         end_processes(group_members(process.pid))
         with self._listener_lock:

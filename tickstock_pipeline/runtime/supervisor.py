@@ -34,8 +34,9 @@ class Supervisor:
 
     def start(self, process: ServiceProcess) -> None:
         """Start ``process`` and watch it."""
-        process.start()
+        # Adopted first: an interrupt in between must not leave it unsupervised.
         self.adopt(process)
+        process.start()
 
     def adopt(self, process: ServiceProcess) -> None:
         """Watch a process that was started elsewhere, and stop it with the others."""

@@ -10,19 +10,22 @@
 A failure at any step stops whatever was started, in reverse order.
 """
 
+import hashlib
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from tickstock_pipeline.batch.plan import stale_targets
-from tickstock_pipeline.errors import ServiceError
+from tickstock_pipeline.errors import ServiceError, StorageError
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.providers.sample import SampleProvider
 from tickstock_pipeline.runtime.dagster_services import start_dagster
-from tickstock_pipeline.runtime.instance import ServiceRecord, record_process
+from tickstock_pipeline.runtime.instance import ServiceRecord, instance_lock, is_running, record_process
 from tickstock_pipeline.runtime.orchestrator import BackfillProgress, Orchestrator
 from tickstock_pipeline.runtime.ports import require_free_port
 from tickstock_pipeline.runtime.services import running_services
@@ -31,8 +34,9 @@ from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import upgrade
 
-_FIRST_JOB = {"tickstock/job": "first-import"}
+_FIRST_JOB = "first-import"
 _MOST_ROUNDS = 4
+_DEATH_NOTICED_S = 2.0
 
 
 class Announcer(Protocol):
@@ -68,17 +72,28 @@ class RunningPipeline:
         if ended is not None:
             raise ended.failure("ended by itself")
 
-    def require_all_alive(self) -> None:
-        """Do nothing if every process runs.
+    def require_all_alive(self, *, patience_seconds: float = 0.0) -> None:
+        """Do nothing if every process runs, and goes on running for ``patience_seconds``.
 
         Raises
         ------
         ServiceError
             Names the process that has ended, with the last lines of its log.
         """
-        for process in self.supervisor.processes:
-            if not process.is_alive:
-                raise process.failure("ended by itself")
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            for process in self.supervisor.processes:
+                if not process.is_alive:
+                    raise process.failure("ended by itself")
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.05)
+
+
+def _job_tags(settings: Settings) -> dict[str, str]:
+    # Of this state directory on this machine: another instance may share the database, and its job is not ours to end.
+    place = f"{socket.gethostname()}:{settings.home.absolute()}"
+    return {"tickstock/job": _FIRST_JOB, "tickstock/instance": hashlib.sha256(place.encode()).hexdigest()[:12]}
 
 
 @contextmanager
@@ -92,6 +107,9 @@ def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[Runni
     TickstockError
         Whatever is wrong, after everything that was started has been stopped again.
     """
+    if is_running(settings.home):
+        with instance_lock(settings.home):  # names the other instance, whose port is taken as well
+            pass
     require_free_port(settings.web_host, settings.web_port, "Dagster's web UI", "TICKSTOCK_WEB_PORT")
     is_embedded = settings.database_url is None
     supervisor = Supervisor()
@@ -101,7 +119,7 @@ def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[Runni
         upgrade(services.database_dsn())
         announcer.step("Starting Dagster")
         before = set(supervisor.processes)
-        dagster = start_dagster(services, supervisor, dict(os.environ), _FIRST_JOB)
+        dagster = start_dagster(services, supervisor, dict(os.environ), _job_tags(settings))
         for process in supervisor.processes:
             if process not in before:
                 port = settings.web_port if process.name == "webserver" else None
@@ -134,19 +152,22 @@ def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[
             new = orchestrator.add_symbols(symbols)
             if new:
                 announcer.note(f"Registered {len(new)} symbols: {', '.join(new[:10])}{' …' if len(new) > 10 else ''}")
-            for _ in range(_MOST_ROUNDS):
+            for rounds_left in reversed(range(_MOST_ROUNDS + 1)):
                 with engine.connect() as connection:
                     targets = stale_targets(connection, provider, calendar, settings.first_year)
                 before, left = left, {asset: len(partitions) for asset, partitions in targets.items() if partitions}
-                if not left or left == before:
+                if not left or left == before or not rounds_left:
                     break
-                backfill = orchestrator.launch_backfill(targets, title="Import and analyse", tags=_FIRST_JOB)
+                backfill = orchestrator.launch_backfill(targets, title="Import and analyse", tags=_job_tags(settings))
                 for progress in orchestrator.watch(backfill):
                     pipeline.require_all_alive()
                     announcer.progress(progress)
-    except ServiceError:
-        # A dead process is the reason for whatever went wrong in talking to it.
-        pipeline.require_all_alive()
+                if not progress.has_succeeded:
+                    words = f": {progress.error}" if progress.error else "."
+                    announcer.note(f"Dagster ended backfill {backfill} as {progress.status}{words}")
+    except (ServiceError, StorageError):
+        # A dead process is the reason for whatever went wrong in talking to it; its end is noticed a moment later.
+        pipeline.require_all_alive(patience_seconds=_DEATH_NOTICED_S)
         raise
     finally:
         engine.dispose()

@@ -18,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from tickstock_pipeline.market.bar import Bars, RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
+from tickstock_pipeline.storage.instants import aware_all
 from tickstock_pipeline.storage.tables import BARS, QUARANTINED_BARS, key_column
 
 _VALUES = ("open", "high", "low", "close", "volume")
@@ -75,6 +76,31 @@ def write_bars(connection: sa.Connection, series: Sequence[Bars], source: str) -
         {"source": source},
     ).one()
     return WriteCounts(inserted, updated, sum(map(len, series)) - inserted - updated)
+
+
+def delete_bars_except(
+    connection: sa.Connection, kept: Bars, first: np.datetime64, last: np.datetime64, source: str
+) -> int:
+    """Delete a symbol's bars of ``source`` from ``first`` to ``last``, both included, other than those of ``kept``.
+
+    Returns
+    -------
+    How many were deleted.
+    """
+    table, key = BARS[kept.timeframe], key_column(kept.timeframe)
+
+    def keys(times: Sequence[np.datetime64] | np.ndarray[Any, Any]) -> list[Any]:
+        found = aware_all(np.asarray(times, "datetime64[us]"))
+        return list(found) if kept.timeframe.is_intraday else [time.date() for time in found]
+
+    bounds = keys([first, last])
+    statement = sa.delete(table).where(
+        table.c.symbol == kept.symbol,
+        table.c.source == source,
+        key.between(*bounds),
+        key != sa.all_(sa.literal(keys(kept.time), sa.ARRAY(key.type))),
+    )
+    return int(connection.execute(statement).rowcount)
 
 
 def read_bars(

@@ -69,7 +69,7 @@ def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> None
                 "year": row.year,
                 "definition_digest": row.definition_digest,
                 "anchor": aware(row.anchor),
-                "covered_through": aware(row.covered_through),
+                "covered_through": None if row.covered_through is None else aware(row.covered_through),
                 "n_bars": row.n_bars,
                 "stale_from": None,
             }

@@ -1,7 +1,8 @@
 """The latest value of each indicator, in the table ``daily_indicators`` that the consumer reads."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import DefinitionSet
 from tickstock_pipeline.storage.analysed_window import WINDOWS, AnalysedWindow, window_parameters
-from tickstock_pipeline.storage.instants import aware
+from tickstock_pipeline.storage.instants import aware_all
 
 
 def write_latest_indicators(
@@ -28,8 +29,10 @@ def write_latest_indicators(
     -------
     How many rows were written or deleted.
     """
-    newest = {item.symbol: item for item in items}
+    newest = {item.symbol: item for item in items if item.is_stored.any()}
     rows = [row for item in newest.values() for row in _rows(definitions, item)]
+    # Where a symbol's newest bars have gone, an earlier one is its newest now.
+    rows += _rows_of_stored_values(connection, definitions, sorted({item.symbol for item in items} - set(newest)))
     context = {
         "timeframe": str(definitions.timeframe),
         "symbols": [row["symbol"] for row in rows],
@@ -80,15 +83,47 @@ def _rows(definitions: DefinitionSet, item: AnalysedWindow) -> list[dict[str, An
     if not len(stored):
         return []
     at = int(stored[-1])
-    bar_time = aware(item.analysis.bars.time[at])
-    values = dict(zip(item.analysis.outputs, item.analysis.values[at].tolist(), strict=True))
+    values = zip(item.analysis.outputs, item.analysis.values[at].tolist(), strict=True)
+    (bar_time,) = aware_all(item.analysis.bars.time[at : at + 1])
+    return _rows_of_bar(
+        definitions,
+        item.symbol,
+        bar_time,
+        {name: value for name, value in values if not np.isnan(value)},
+    )
+
+
+def _rows_of_stored_values(
+    connection: sa.Connection, definitions: DefinitionSet, symbols: Sequence[str]
+) -> list[dict[str, Any]]:
+    if not symbols:
+        return []
+    found = connection.execute(
+        sa.text("""
+            SELECT DISTINCT ON (stored.symbol) stored.symbol, stored.time, layout.outputs, stored.values
+            FROM bar_indicators stored JOIN indicator_layouts layout ON layout.id = stored.layout_id
+            WHERE stored.timeframe = :timeframe AND stored.symbol = ANY (:symbols)
+            ORDER BY stored.symbol, stored.time DESC
+        """),
+        {"timeframe": str(definitions.timeframe), "symbols": list(symbols)},
+    )
+    rows = []
+    for symbol, bar_time, outputs, stored in found:
+        values = {name: value for name, value in zip(outputs, stored, strict=True) if value is not None}
+        rows += _rows_of_bar(definitions, symbol, bar_time, values)
+    return rows
+
+
+def _rows_of_bar(
+    definitions: DefinitionSet, symbol: str, bar_time: datetime, values: Mapping[str, float]
+) -> list[dict[str, Any]]:
     rows = []
     for definition in definitions.indicators:
-        given = {name: values[name] for name in definition.outputs if not np.isnan(values[name])}
+        given = {name: values[name] for name in definition.outputs if name in values}
         if given:
             rows.append(
                 {
-                    "symbol": item.symbol,
+                    "symbol": symbol,
                     "indicator": definition.name,
                     "values": json.dumps(given),
                     "bar_time": bar_time,

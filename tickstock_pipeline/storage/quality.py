@@ -28,11 +28,18 @@ def count_insane_bars(connection: sa.Connection, timeframe: Timeframe) -> int:
 
 
 def count_refused_bars(connection: sa.Connection, timeframe: Timeframe) -> dict[str, int]:
-    """Quarantined bars by symbol."""
-    table = QUARANTINED_BARS
+    """Quarantined bars by symbol, without those whose key has a good bar by now."""
+    table, bars = QUARANTINED_BARS, BARS[timeframe]
+    key = key_column(timeframe)
+    text = (
+        sa.func.to_char(sa.func.timezone("UTC", key), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        if timeframe.is_intraday
+        else sa.cast(key, sa.Text)
+    )
+    is_mended = sa.exists().where(bars.c.symbol == table.c.symbol, text == table.c.bar_time)
     rows = connection.execute(
         sa.select(table.c.symbol, sa.func.count())
-        .where(table.c.timeframe == timeframe.value)
+        .where(table.c.timeframe == timeframe.value, ~is_mended)
         .group_by(table.c.symbol)
         .order_by(table.c.symbol)
     )

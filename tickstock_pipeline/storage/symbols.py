@@ -35,7 +35,9 @@ def set_active(connection: sa.Connection, symbols: Sequence[str], active: bool) 
     )
 
 
-def read_symbols(connection: sa.Connection) -> list[str]:
-    """The active symbols, in the order in which they were added."""
-    query = sa.select(SYMBOLS.c.symbol).where(SYMBOLS.c.active).order_by(SYMBOLS.c.position)
+def read_symbols(connection: sa.Connection, *, active: bool | None = True) -> list[str]:
+    """The symbols that are worked on (or that are not; None: all), in the order in which they were added."""
+    query = sa.select(SYMBOLS.c.symbol).order_by(SYMBOLS.c.position)
+    if active is not None:
+        query = query.where(SYMBOLS.c.active == active)
     return list(connection.execute(query).scalars())

@@ -20,8 +20,8 @@ def test_a_taken_port_is_named_with_the_variable_that_changes_it(workplace):
     assert not workplace.home.exists()
 
 
-def test_another_instance_in_the_same_directory_is_named(workplace):
-    with instance_lock(workplace.home):
+def test_another_instance_in_the_same_directory_is_named_and_not_its_port(workplace):
+    with instance_lock(workplace.home), socket.create_server(("127.0.0.1", workplace.web_port)):
         up = workplace.up("--once")
 
         assert up.wait(60) == 1
@@ -82,4 +82,14 @@ def test_an_unusable_setting_is_named(workplace):
 
     assert up.wait(60) == 1
     assert "TICKSTOCK_FIRST_YEAR" in up.output
+    assert "Traceback" not in up.output
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(workplace):
+    workplace.home.write_text("a file where the folder should be")
+
+    up = workplace.up("--once")
+
+    assert up.wait(60) == 1
+    assert str(workplace.home) in up.output
     assert "Traceback" not in up.output

@@ -169,3 +169,119 @@ def test_a_changed_definition_makes_stale_what_it_touches_and_nothing_else(engin
         "indicators_monthly",
         "patterns_monthly",
     }
+
+
+def test_bars_that_are_gone_leave_nothing_behind_that_was_made_of_them(engine, empty_copy, run_all, write_universe):
+    provider = SampleProvider(write_universe(SYMBOLS, YEARS))
+    run_all(engine, provider, PARTITIONS)
+    deletion = "DELETE FROM ohlcv_daily WHERE symbol = 'AAA' AND date >= '2020-07-06'"
+    with engine.begin() as connection:
+        connection.exec_driver_sql(deletion)
+
+    roll_up_and_analyse(engine)
+
+    import_bars(empty_copy, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
+    with empty_copy.begin() as connection:
+        connection.exec_driver_sql(deletion)
+    roll_up_and_analyse(empty_copy)
+    assert everything(engine) == everything(empty_copy)
+
+
+def test_the_latest_values_of_a_symbol_whose_newest_year_is_gone_are_those_of_the_year_before(
+    engine, empty_copy, run_all, write_universe
+):
+    provider = SampleProvider(write_universe(SYMBOLS, YEARS))
+    run_all(engine, provider, PARTITIONS)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv_daily WHERE symbol = 'AAA' AND date >= '2020-01-01'")
+
+    roll_up_and_analyse(engine)
+
+    run_all(empty_copy, provider, [partition for partition in PARTITIONS if partition != ("AAA", 2020)])
+    assert everything(engine)["latest"] == everything(empty_copy)["latest"]
+
+
+def test_a_listing_that_has_grown_is_imported_up_to_its_new_end(engine, run_all, write_universe):
+    path = write_universe(SYMBOLS, YEARS)
+    rows = pd.read_csv(path)
+    rows[rows["date"] < "2020-07-01"].to_csv(path, index=False)
+    run_all(engine, SampleProvider(path), PARTITIONS)
+    rows.to_csv(path, index=False)
+
+    provider = SampleProvider(path)
+    with engine.connect() as connection:
+        targets = stale_targets(connection, provider, trading_calendar(), YEARS[0])
+    run_all(engine, provider, targets["ohlcv_daily"])
+
+    assert targets["ohlcv_daily"] == [Partition(symbol, 2020) for symbol in SYMBOLS]
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM ohlcv_daily")) == len(rows)
+        assert not any(stale_targets(connection, provider, trading_calendar(), YEARS[0]).values())
+
+
+def test_bars_that_a_provider_gave_are_not_replaced_by_derived_ones(engine, write_universe):
+    import_bars(
+        engine, SampleProvider(write_universe(SYMBOLS, YEARS)), trading_calendar(), Timeframe.DAILY, PARTITIONS
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO ohlcv_weekly VALUES ('AAA', '2019-03-01', 1, 2, 1, 2, 3, 'a provider')")
+        connection.exec_driver_sql(
+            "INSERT INTO bar_provenance (symbol, timeframe, year, source, outcome, n_bars) "
+            "VALUES ('AAA', 'weekly', 2019, 'a provider', 'complete', 1)"
+        )
+
+    outcomes = roll_up_bars(engine, trading_calendar(), Timeframe.WEEKLY, PARTITIONS)
+
+    unchanged = {outcome.partition for outcome in outcomes if outcome.status is Status.UNCHANGED}
+    assert unchanged == {Partition("AAA", 2019)}
+    with engine.connect() as connection:
+        bars = connection.scalar(
+            sa.text("SELECT count(*) FROM ohlcv_weekly WHERE symbol = 'AAA' AND week_ending BETWEEN '2019-01-01' AND '2019-12-31'")
+        )
+    assert bars == 1
+
+
+def test_a_missing_table_ends_the_chunk_and_is_blamed_on_no_symbol(engine, write_universe):
+    provider = SampleProvider(write_universe(SYMBOLS, YEARS))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE quarantined_bars RENAME TO elsewhere")
+        connection.exec_driver_sql("ALTER TABLE splits RENAME TO elsewhere_too")
+        connection.exec_driver_sql("ALTER TABLE ohlcv_daily RENAME TO not_here")
+
+    with pytest.raises(sa.exc.ProgrammingError, match="ohlcv_daily"):
+        import_bars(engine, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
+
+
+def test_a_detection_whose_bar_is_gone_is_not_drawn(engine, run_all, write_universe):
+    run_all(engine, SampleProvider(write_universe(SYMBOLS, YEARS)), PARTITIONS)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv_daily WHERE date >= '2020-06-01'")
+
+    views = view_partitions(engine, trading_calendar(), Timeframe.DAILY, PARTITIONS)
+
+    for view in views.values():
+        assert all(index < len(view.bars) for index, _, _ in view.marks)
+
+
+def test_a_quarantined_bar_that_was_mended_is_not_warned_of(engine, run_all, write_universe):
+    path = write_universe(SYMBOLS, YEARS)
+    good = pd.read_csv(path)
+    bad = good.copy()
+    bad.loc[300, "high"] = bad.loc[300, "low"] - 1
+    bad.to_csv(path, index=False)
+    run_all(engine, SampleProvider(path), PARTITIONS)
+    with engine.connect() as connection:
+        assert sanity(connection, Timeframe.DAILY).refused == {"AAA": 1}
+
+    good.to_csv(path, index=False)
+    run_all(engine, SampleProvider(path), PARTITIONS)
+
+    with engine.connect() as connection:
+        assert sanity(connection, Timeframe.DAILY).refused == {}
+
+
+def roll_up_and_analyse(engine: sa.Engine) -> None:
+    for into in (Timeframe.WEEKLY, Timeframe.MONTHLY):
+        roll_up_bars(engine, trading_calendar(), into, PARTITIONS)
+    for timeframe in (Timeframe.DAILY, Timeframe.WEEKLY, Timeframe.MONTHLY):
+        analyse_partitions(engine, trading_calendar(), timeframe, PARTITIONS)

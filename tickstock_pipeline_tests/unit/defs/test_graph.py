@@ -53,9 +53,9 @@ def test_no_asset_shares_a_run_with_one_that_it_depends_on(name, parents):
     assert node(name).backfill_policy.max_partitions_per_run >= 50
 
 
-def test_every_bar_asset_has_its_checks():
+def test_every_asset_that_people_look_at_has_its_checks():
     checks = {(key.asset_key.to_user_string(), key.name) for key in GRAPH.asset_check_keys}
 
     assert checks == {
         (name, check) for name in LINEAGE if name.startswith("ohlcv") for check in ("ohlc_sanity", "completeness")
-    }
+    } | {(name, "up_to_date") for name in LINEAGE if name.startswith("patterns")}
