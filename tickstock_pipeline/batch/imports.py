@@ -1,6 +1,6 @@
 """Bars from a provider into their table: fetch, validate, store with where they came from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -62,7 +62,9 @@ def import_bars(
         }
         return [Outcome(partition, Status.UNCHANGED, facts) for partition in partitions]
     moment = np.datetime64((now or datetime.now(UTC)).replace(tzinfo=None), "us")
-    through = date.fromisoformat(str(calendar.last_closed(moment)))
+    last_closed = date.fromisoformat(str(calendar.last_closed(moment)))
+    # Of a session that has not ended, or that the provider does not have yet, nothing is kept: it is asked for again.
+    through = {listing.symbol: min(listing.last, last_closed) for listing in provider.catalogue()}
     fetched: list[_Fetched] = []
     outcomes: list[Outcome] = []
     for symbol, years in sorted(years_by_symbol(partitions).items()):
@@ -79,7 +81,9 @@ def import_bars(
     outcomes += commit_together(
         engine,
         fetched,
-        lambda connection, items: _write(connection, provider.name, timeframe, items, through),
+        lambda connection, items: _write(
+            connection, provider.name, timeframe, items, lambda symbol: through.get(symbol, last_closed)
+        ),
         lambda item: [Partition(item.symbol, year) for year in item.years],
     )
     _record_failures(engine, provider.name, timeframe, outcomes)
@@ -102,7 +106,11 @@ def _fetch(
 
 
 def _write(
-    connection: sa.Connection, source: str, timeframe: Timeframe, items: Sequence[_Fetched], through: date
+    connection: sa.Connection,
+    source: str,
+    timeframe: Timeframe,
+    items: Sequence[_Fetched],
+    through: Callable[[str], date],
 ) -> list[Outcome]:
     symbols = [item.symbol for item in items]
     before = ledger_by_partition(read_ledger(connection, timeframe, symbols))
@@ -135,8 +143,7 @@ def _write(
                     n_bars=len(answer.bars),
                     n_refused=len(answer.refused),
                     requested_from=date(year, 1, 1),
-                    # Of a session that has not ended nothing was kept, so it has to be asked for again.
-                    requested_through=min(date(year, 12, 31), through),
+                    requested_through=min(date(year, 12, 31), through(item.symbol)),
                 )
             )
     record_provenance(connection, provenance)

@@ -7,10 +7,12 @@ import pytest
 import sqlalchemy as sa
 
 from tickstock_pipeline.batch import analysis as batch_analysis
-from tickstock_pipeline.batch.analysis import analyse_partitions
+from tickstock_pipeline.batch.analysis import analyse_partitions, view_partitions
 from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.outcome import Status
 from tickstock_pipeline.batch.plan import stale_targets
+from tickstock_pipeline.batch.quality import sanity
+from tickstock_pipeline.batch.roll_ups import roll_up_bars
 from tickstock_pipeline.errors import ProviderError
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.partition import Partition
@@ -197,7 +199,9 @@ def test_the_latest_values_of_a_symbol_whose_newest_year_is_gone_are_those_of_th
 
     roll_up_and_analyse(engine)
 
-    run_all(empty_copy, provider, [partition for partition in PARTITIONS if partition != ("AAA", 2020)])
+    kept = [partition for partition in PARTITIONS if partition != ("AAA", 2020)]
+    import_bars(empty_copy, provider, trading_calendar(), Timeframe.DAILY, kept)
+    roll_up_and_analyse(empty_copy)
     assert everything(engine)["latest"] == everything(empty_copy)["latest"]
 
 
@@ -220,9 +224,7 @@ def test_a_listing_that_has_grown_is_imported_up_to_its_new_end(engine, run_all,
 
 
 def test_bars_that_a_provider_gave_are_not_replaced_by_derived_ones(engine, write_universe):
-    import_bars(
-        engine, SampleProvider(write_universe(SYMBOLS, YEARS)), trading_calendar(), Timeframe.DAILY, PARTITIONS
-    )
+    import_bars(engine, SampleProvider(write_universe(SYMBOLS, YEARS)), trading_calendar(), Timeframe.DAILY, PARTITIONS)
     with engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO ohlcv_weekly VALUES ('AAA', '2019-03-01', 1, 2, 1, 2, 3, 'a provider')")
         connection.exec_driver_sql(
@@ -236,7 +238,7 @@ def test_bars_that_a_provider_gave_are_not_replaced_by_derived_ones(engine, writ
     assert unchanged == {Partition("AAA", 2019)}
     with engine.connect() as connection:
         bars = connection.scalar(
-            sa.text("SELECT count(*) FROM ohlcv_weekly WHERE symbol = 'AAA' AND week_ending BETWEEN '2019-01-01' AND '2019-12-31'")
+            sa.text("SELECT count(*) FROM ohlcv_weekly WHERE symbol = 'AAA' AND extract(year FROM week_ending) = 2019")
         )
     assert bars == 1
 
