@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tickstock_pipeline.indicators.parameters import Parameters, check_function_known
-from tickstock_pipeline.indicators.registry import FUNCTIONS
+from tickstock_pipeline.indicators.parameters import Parameters
+from tickstock_pipeline.indicators.registry import function_of
 from tickstock_pipeline.market.timeframe import Timeframe
 
 
@@ -38,5 +38,4 @@ class IndicatorDefinition:
         DefinitionError
             If the function is unknown.
         """
-        check_function_known("Indicator", self, tuple(FUNCTIONS))
-        return FUNCTIONS[self.function].output_names(self.name)
+        return function_of(self).output_names(self.name, self.parameters)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tickstock_pipeline.indicators.definition import IndicatorDefinition
+from tickstock_pipeline.indicators.function import Computation
 from tickstock_pipeline.indicators.inputs import Inputs
-from tickstock_pipeline.indicators.registry import FUNCTIONS
+from tickstock_pipeline.indicators.registry import function_of
 from tickstock_pipeline.market.bar import Bars, FloatArray
 
 
@@ -23,6 +24,69 @@ class IndicatorValues:
 
     outputs: tuple[str, ...]
     values: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One definition: its computations, its columns of the matrix, and how many values at the start are blanked."""
+
+    computations: tuple[Computation, ...]
+    first_column: int
+    end_column: int
+    blanked: int
+
+
+class IndicatorProgram:
+    """Definitions with everything looked up that does not depend on the bars; runs on any number of series.
+
+    Parameters
+    ----------
+    definitions : validated ones
+
+    Raises
+    ------
+    DefinitionError
+        If a function is unknown.
+    """
+
+    def __init__(self, definitions: Sequence[IndicatorDefinition]) -> None:
+        self.outputs = tuple(output for definition in definitions for output in definition.outputs)
+        self._steps: list[_Step] = []
+        column = 0
+        for definition in definitions:
+            end = column + len(definition.outputs)
+            function = function_of(definition)
+            # The library leaves out what it cannot compute; only a row that asks for more bars has more to blank.
+            is_late = definition.min_bars_required > function.bars_to_first_value(definition.parameters)
+            blanked = definition.min_bars_required - 1 if is_late else 0
+            self._steps.append(_Step(function.bound(definition.parameters), column, end, blanked))
+            column = end
+
+    def run(self, inputs: Inputs, out: FloatArray | None = None) -> FloatArray:
+        """Values of one series.
+
+        Parameters
+        ----------
+        inputs : the series' columns
+        out : (n_bars, n_outputs) float64 to write to; None: a new matrix in C order
+
+        Returns
+        -------
+        ``out``, NaN where there is no value.
+        """
+        values = np.empty((len(inputs), len(self.outputs)), np.float64) if out is None else out
+        for step in self._steps:
+            column = step.first_column
+            for computation in step.computations:
+                for output in computation(inputs):
+                    values[:, column] = output
+                    column += 1
+            if step.blanked:
+                values[: step.blanked, step.first_column : step.end_column] = np.nan
+        if inputs.may_overflow:
+            # JSON has no infinity
+            values[np.isinf(values)] = np.nan
+        return values
 
 
 def compute(bars: Bars, definitions: Sequence[IndicatorDefinition]) -> IndicatorValues:
@@ -44,16 +108,5 @@ def compute(bars: Bars, definitions: Sequence[IndicatorDefinition]) -> Indicator
     DefinitionError
         If a function is unknown.
     """
-    inputs = Inputs(bars)
-    outputs = tuple(output for definition in definitions for output in definition.outputs)
-    values = np.empty((len(bars), len(outputs)), np.float64)
-    column = 0
-    for definition in definitions:
-        width = len(definition.outputs)
-        block = values[:, column : column + width]
-        FUNCTIONS[definition.function].fill(inputs, definition.parameters, block)
-        block[: definition.min_bars_required - 1] = np.nan
-        column += width
-    # Squares of prices beyond 1e154 overflow; JSON has no infinity.
-    values[np.isinf(values)] = np.nan
-    return IndicatorValues(outputs, values)
+    program = IndicatorProgram(definitions)
+    return IndicatorValues(program.outputs, program.run(Inputs(bars)))

@@ -4,13 +4,23 @@ A library stands behind :class:`Call`; the registry lists functions. A function 
 one more :class:`IndicatorFunction` whose calls implement the protocol.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tickstock_pipeline.indicators.inputs import Inputs
-from tickstock_pipeline.indicators.parameters import Parameter, Parameters, normalised
+from tickstock_pipeline.indicators.parameters import (
+    DefinitionRow,
+    Parameter,
+    Parameters,
+    check_parameters,
+    normalised,
+    refuse,
+)
 from tickstock_pipeline.market.bar import FloatArray
+
+Computation = Callable[[Inputs], Sequence[FloatArray]]
+"""Columns of a series → the outputs, (n_bars,) float64 each."""
 
 
 class Call(Protocol):
@@ -20,8 +30,49 @@ class Call(Protocol):
         """How many bars it takes until all outputs have their first value."""
         ...
 
-    def run(self, inputs: Inputs, parameters: Parameters) -> tuple[FloatArray, ...]:
-        """The outputs, (n_bars,) float64 each; NaN = no value. Too few bars give NaN, never an error."""
+    def bound(self, parameters: Parameters) -> Computation:
+        """The call with its parameters: columns → outputs, (n_bars,) float64 each; NaN = no value.
+
+        Too few bars give NaN, never an error.
+        """
+        ...
+
+
+class Indicator(Protocol):
+    """An indicator by name, whatever library computes it."""
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """What computes it."""
+        ...
+
+    @property
+    def version(self) -> str | None:
+        """What else than the parameters changes its values; None: nothing that the engine's version does not cover."""
+        ...
+
+    def check(self, row: DefinitionRow) -> None:
+        """Refuse a row whose parameters cannot be: :class:`DefinitionError`."""
+        ...
+
+    def arguments(self, parameters: Parameters) -> Parameters:
+        """A row's parameters, checked before, as the calls and the digest take them."""
+        ...
+
+    def bars_needed(self, parameters: Parameters) -> int:
+        """How many bars it takes at least until there are values."""
+        ...
+
+    def bars_to_first_value(self, parameters: Parameters) -> int:
+        """How many bars are certain to have no value, and one more."""
+        ...
+
+    def bound(self, parameters: Parameters) -> tuple[Computation, ...]:
+        """The calls with their parameters; their outputs, one after the other, are the indicator's."""
+        ...
+
+    def output_names(self, definition_name: str, parameters: Parameters) -> tuple[str, ...]:
+        """Names of the outputs of one definition."""
         ...
 
 
@@ -48,21 +99,44 @@ class IndicatorFunction:
     calls: tuple[Call, ...]
     rule: Callable[[Parameters], str | None] = _any_parameters
 
+    @property
+    def version(self) -> str | None:
+        """The engine's version covers its library."""
+        return None
+
+    def check(self, row: DefinitionRow) -> None:
+        """Refuse a row whose parameters are not exactly the function's.
+
+        Raises
+        ------
+        DefinitionError
+            Names the row, the parameter and the allowed values.
+        """
+        check_parameters("Indicator", row, self.parameters)
+        problem = self.rule(row.parameters)
+        if problem is not None:
+            raise refuse("Indicator", row.name, problem)
+
+    def arguments(self, parameters: Parameters) -> Parameters:
+        """A row's parameters, checked before, as the calls and the digest take them."""
+        return normalised(parameters, self.parameters)
+
     def bars_needed(self, parameters: Parameters) -> int:
         """How many bars it takes until all outputs have their first value."""
-        arguments = normalised(parameters, self.parameters)
+        arguments = self.arguments(parameters)
         return max(call.bars_needed(arguments) for call in self.calls)
 
-    def fill(self, inputs: Inputs, parameters: Parameters, out: FloatArray) -> None:
-        """Write the outputs into the columns of ``out``, (n_bars, n_outputs) float64."""
-        arguments = normalised(parameters, self.parameters)
-        column = 0
-        for call in self.calls:
-            for values in call.run(inputs, arguments):
-                out[:, column] = values
-                column += 1
+    def bars_to_first_value(self, parameters: Parameters) -> int:
+        """How many bars it takes until an output has its first value, maybe before the others."""
+        arguments = self.arguments(parameters)
+        return min(call.bars_needed(arguments) for call in self.calls)
 
-    def output_names(self, definition_name: str) -> tuple[str, ...]:
+    def bound(self, parameters: Parameters) -> tuple[Computation, ...]:
+        """The calls with their parameters; their outputs, one after the other, are :attr:`outputs`."""
+        arguments = self.arguments(parameters)
+        return tuple(call.bound(arguments) for call in self.calls)
+
+    def output_names(self, definition_name: str, parameters: Parameters) -> tuple[str, ...]:
         """Names of the outputs of one definition; those of two definitions of one function do not collide.
 
         A single output has its definition's name (``sma_20``). Several have their standard names where the definition

@@ -5,15 +5,16 @@ Bollinger bands use the population's standard deviation (ddof 0); the stochastic
 the RSI and the stochastic of prices that never moved are 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import talib
+import talib.stream
 from talib import abstract
 
-from tickstock_pipeline.indicators.function import IndicatorFunction
+from tickstock_pipeline.indicators.function import Computation, IndicatorFunction
 from tickstock_pipeline.indicators.inputs import PRICE_COLUMNS, Inputs
 from tickstock_pipeline.indicators.parameters import Parameter, Parameters
 from tickstock_pipeline.market.bar import FloatArray
@@ -22,8 +23,9 @@ _MAX_PERIOD = 1000
 _SIMPLE_AVERAGE = 0
 """TA-Lib's ``MA_Type`` of a simple moving average."""
 
-# Its stubs leave out ``Function``, the only place where TA-Lib tells a lookback
+# Its stubs leave out ``Function``, the only place where TA-Lib tells a lookback, and its exception
 _ABSTRACT: Any = abstract
+_TALIB: Any = talib
 
 
 @lru_cache(maxsize=1024)
@@ -62,11 +64,24 @@ class TalibCall:
         # TA-Lib's lookback is the position of the first value
         return _lookback(self.function, tuple(sorted(self.arguments(parameters).items()))) + 1
 
-    def run(self, inputs: Inputs, parameters: Parameters) -> tuple[FloatArray, ...]:
-        """The outputs, (n_bars,) each; float64 with NaN for no value, int32 for candlesticks."""
-        columns = (inputs.column(name) for name in self.inputs)
-        result: Any = getattr(talib, self.function)(*columns, **self.arguments(parameters))
-        return result if isinstance(result, tuple) else (result,)
+    def bound(self, parameters: Parameters) -> Computation:
+        """The call with its parameters; its outputs are float64 with NaN for no value, int32 for candlesticks."""
+        function: Any = getattr(talib, self.function)
+        names, arguments = self.inputs, self.arguments(parameters)
+
+        def run(inputs: Inputs) -> Sequence[FloatArray]:
+            result = function(*[inputs.column(name) for name in names], **arguments)
+            return result if isinstance(result, tuple) else (result,)
+
+        return run
+
+    def opened(self, inputs: Inputs, parameters: Parameters) -> Any | None:
+        """A streaming handle (``talib.stream``) past these bars; None: it takes more bars to open one."""
+        handle: Any = getattr(talib.stream, self.function)
+        try:
+            return handle(*[inputs.column(name) for name in self.inputs], **self.arguments(parameters))
+        except _TALIB.InsufficientHistory:
+            return None
 
 
 _OHLC = PRICE_COLUMNS

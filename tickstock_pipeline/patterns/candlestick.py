@@ -15,95 +15,21 @@ Reference for the shapes: Nison, S. (1991), Japanese Candlestick Charting Techni
 TA-Lib's candle settings.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
+from tickstock_pipeline.indicators.inputs import Inputs
 from tickstock_pipeline.indicators.parameters import Parameter, Parameters
-from tickstock_pipeline.indicators.talib_functions import TalibCall, candlestick_call
+from tickstock_pipeline.indicators.talib_functions import candlestick_call
 from tickstock_pipeline.market.bar import FloatArray, IntArray
-from tickstock_pipeline.patterns.confidence import both, confidence, grade, ratio
+from tickstock_pipeline.patterns.confidence import both, grade, ratio
 from tickstock_pipeline.patterns.detections import BEARISH, BULLISH, NEUTRAL, Detections, DirectionArray
-from tickstock_pipeline.patterns.function import PatternFunction
+from tickstock_pipeline.patterns.function import Detector, PatternFunction
+from tickstock_pipeline.patterns.grading import Candlestick, Form, Marks, graded
 from tickstock_pipeline.patterns.measures import WINDOW_BARS, Measures
 
-CONFIRMING_VOLUME = 1.5
-"""Relative volume from which a detection counts as confirmed by volume."""
-TARGET_RISKS = 2.0
-"""Distance of the target from the entry, in distances of the stop from the entry."""
-
 _DOJI_BODY = 0.1  # of the average range: TA-Lib's BodyDoji
-
-Form = tuple[FloatArray, FloatArray]
-"""The components *body* and *shadow*, (n,) each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candlestick:
-    """One candlestick pattern; calling it detects it.
-
-    Attributes
-    ----------
-    name : the pattern's
-    recogniser : TA-Lib's function
-    formation_bars : candles in the formation
-    direction : of every detection; None: the sign of TA-Lib's mark
-    form : grades the formations whose last bars are given
-    """
-
-    name: str
-    recogniser: TalibCall
-    formation_bars: int
-    direction: int | None
-    form: Callable[[Measures, IntArray], Form]
-
-    def __call__(self, measures: Measures, parameters: Parameters) -> Detections:
-        marks = self.recogniser.run(measures.inputs, parameters)[0]
-        # A bar without a range has no candle to judge: TA-Lib calls every quiet minute a doji.
-        found = (marks != 0) & (measures.range > 0.0)
-        found[: WINDOW_BARS - 1] = False
-        at = np.flatnonzero(found).astype(np.int64)
-        direction = (
-            np.sign(marks[at]).astype(np.int8)
-            if self.direction is None
-            else np.full(len(at), self.direction, dtype=np.int8)
-        )
-        trend = measures.trend_before(at, self.formation_bars)
-        awaited = np.abs(trend) if self.direction == NEUTRAL else -direction * trend
-        relative_volume = measures.relative_volume[at]
-        body, shadow = self.form(measures, at)
-        extent = measures.range[at]
-        return Detections(
-            pattern=self.name,
-            index=at,
-            direction=direction,
-            confidence=confidence(body, shadow, grade(awaited, 0.0, 3.0), grade(relative_volume, 0.5, 2.0)),
-            formation_bars=np.full(len(at), self.formation_bars, np.int64),
-            volume_confirmed=relative_volume >= CONFIRMING_VOLUME,
-            levels={} if self.direction == NEUTRAL else _levels(measures, at, direction, self.formation_bars),
-            context={
-                "trend_atr": trend,
-                "relative_volume": relative_volume,
-                "body_ratio": ratio(measures.body[at], extent),
-                "upper_shadow_ratio": ratio(measures.upper_shadow[at], extent),
-                "lower_shadow_ratio": ratio(measures.lower_shadow[at], extent),
-            },
-        )
-
-
-def _levels(measures: Measures, at: IntArray, direction: DirectionArray, bars: int) -> dict[str, FloatArray]:
-    entry = measures.column("close")[at]
-    lowest = np.min([measures.column("low")[at - lag] for lag in range(bars)], axis=0)
-    highest = np.max([measures.column("high")[at - lag] for lag in range(bars)], axis=0)
-    stop = np.where(direction == BULLISH, lowest, highest)
-    target = entry + TARGET_RISKS * (entry - stop)
-    has_risk = entry != stop
-    return {
-        "entry": entry,
-        "stop": np.where(has_risk, stop, np.nan),
-        "target": np.where(has_risk & (target > 0.0), target, np.nan),
-    }
 
 
 def _doji(m: Measures, at: IntArray) -> Form:
@@ -170,13 +96,64 @@ _CANDLESTICKS = (
     Candlestick("evening_star", candlestick_call("CDLEVENINGSTAR", {"penetration": "penetration"}), 3, BEARISH, _star),
 )
 
+CANDLESTICKS: Mapping[str, Candlestick] = {candlestick.name: candlestick for candlestick in _CANDLESTICKS}
+
+
+class CandlestickDetector:
+    """One candlestick as a definition asks for it: finds marks, which are graded later, many at once.
+
+    Parameters
+    ----------
+    candlestick : what to look for
+    parameters : its recogniser's
+    pattern : the definition's name
+    min_bars_required : bars up to and with the earliest detection
+    threshold : least confidence of a detection
+    """
+
+    def __init__(
+        self, candlestick: Candlestick, parameters: Parameters, pattern: str, min_bars_required: int, threshold: float
+    ) -> None:
+        self.candlestick = candlestick
+        self.pattern = pattern
+        self.threshold = threshold
+        self.first = max(WINDOW_BARS, min_bars_required) - 1
+        self._recognise = candlestick.recogniser.bound(parameters)
+
+    def positions(self, inputs: Inputs) -> tuple[IntArray, DirectionArray]:
+        """Bars of ``inputs`` that the recogniser marks, and the direction of each."""
+        all_marks = self._recognise(inputs)[0]
+        at = (all_marks != 0).nonzero()[0]
+        if len(at) and at[0] < self.first:
+            at = at[np.searchsorted(at, self.first) :]
+        return at, self.directions(all_marks[at])
+
+    def directions(self, marks: IntArray) -> DirectionArray:
+        """The directions of detections at marks, (n,) each."""
+        if self.candlestick.direction is None:
+            return np.sign(marks).astype(np.int8)
+        return np.full(len(marks), self.candlestick.direction, np.int8)
+
+    def marks(self, at: IntArray, direction: DirectionArray) -> Marks:
+        """Positions in whatever they are graded in."""
+        return Marks(self.pattern, self.candlestick, at, direction, self.threshold)
+
+
+def _detector_of(candlestick: Candlestick) -> Detector:
+    def detect(measures: Measures, parameters: Parameters) -> Detections:
+        detector = CandlestickDetector(candlestick, parameters, candlestick.name, 0, 0.0)
+        return graded(measures, [detector.marks(*detector.positions(measures.inputs))])[0]
+
+    return detect
+
+
 CANDLESTICK_FUNCTIONS: tuple[PatternFunction, ...] = tuple(
     PatternFunction(
         name=candlestick.name,
         parameters=tuple(Parameter(ours, float, 0.0, 1.0) for ours in candlestick.recogniser.renamed.values()),
         bars_needed=lambda parameters: WINDOW_BARS,
-        detect=candlestick,
+        detect=_detector_of(candlestick),
         recogniser=candlestick.recogniser,
     )
-    for candlestick in _CANDLESTICKS
+    for candlestick in CANDLESTICKS.values()
 )

@@ -4,7 +4,7 @@ A detection stands at the bar at which it is known: the last bar of its formatio
 Confidence is a measure of form, 0 to 1: how clearly the bars show the pattern. It is no probability of anything.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -62,6 +62,47 @@ class Detections:
             levels={name: values[index] for name, values in self.levels.items()},
             context={name: values[index] for name, values in self.context.items()},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One detection, without its bar: an element of :class:`Detections`, as a formation followed bar by bar gives it.
+
+    Attributes
+    ----------
+    direction, confidence, formation_bars, volume_confirmed, levels, context : as in :class:`Detections`; each pattern
+        has the same levels and the same context in all its detections
+    """
+
+    direction: int
+    confidence: float
+    formation_bars: int
+    volume_confirmed: bool
+    levels: Mapping[str, float]
+    context: Mapping[str, float]
+
+
+def in_columns(
+    pattern: str, found: Sequence[tuple[int, Detection]], levels: Sequence[str], context: Sequence[str]
+) -> Detections:
+    """Detections as columns.
+
+    Parameters
+    ----------
+    pattern : its name
+    found : position of the bar and detection, oldest first, at most one at a bar
+    levels, context : the names that the pattern's detections have, for when there is none
+    """
+    return Detections(
+        pattern=pattern,
+        index=np.array([at for at, _ in found], np.int64),
+        direction=np.array([one.direction for _, one in found], np.int8),
+        confidence=np.array([one.confidence for _, one in found], np.float64),
+        formation_bars=np.array([one.formation_bars for _, one in found], np.int64),
+        volume_confirmed=np.array([one.volume_confirmed for _, one in found], np.bool_),
+        levels={name: np.array([one.levels[name] for _, one in found], np.float64) for name in levels},
+        context={name: np.array([one.context[name] for _, one in found], np.float64) for name in context},
+    )
 
 
 def signal_strength(confidence: float) -> str:

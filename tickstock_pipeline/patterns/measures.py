@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from tickstock_pipeline.indicators.inputs import Inputs
+from tickstock_pipeline.indicators.inputs import PRICE_COLUMNS, Inputs
 from tickstock_pipeline.market.bar import Bars, FloatArray, IntArray
 from tickstock_pipeline.patterns.confidence import ratio
+from tickstock_pipeline.patterns.series import ATR_BARS, Series
 
 AVERAGE_BARS = 10
 """Bars before a candle that its body and range are compared with; TA-Lib's own window."""
@@ -21,10 +22,16 @@ VOLUME_BARS = 20
 """Bars before a candle that its volume is compared with."""
 WINDOW_BARS = VOLUME_BARS + 1
 """Bars up to and with t that decide everything at t, for formations of up to eleven bars."""
+_TREND_STEPS = TREND_BARS - 1
 
 
 class Measures:
     """Measures of ``bars``, each computed at most once, on demand; (n_bars,) float64, NaN before it is known.
+
+    Parameters
+    ----------
+    bars : a series, or its columns where they have been checked before
+    first : position of the first bar whose detections are asked for; those of earlier bars may be left out
 
     Raises
     ------
@@ -32,8 +39,9 @@ class Measures:
         If a price is not finite.
     """
 
-    def __init__(self, bars: Bars) -> None:
-        self.inputs = Inputs(bars)
+    def __init__(self, bars: Bars | Inputs, first: int = 0) -> None:
+        self.first = first
+        self.inputs = bars if isinstance(bars, Inputs) else Inputs(bars)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -78,34 +86,75 @@ class Measures:
         return ratio(self.inputs.volume, _mean_before(self.inputs.volume, VOLUME_BARS))
 
     @cached_property
-    def _change_atr(self) -> FloatArray:
-        # Change of close over the TREND_BARS bars that end at t, in mean true ranges of the same bars.
+    def average_true_range(self) -> FloatArray:
+        """Mean of the :data:`ATR_BARS` true ranges up to and with the bar's own."""
         high, low, close = self.column("high"), self.column("low"), self.column("close")
-        change = np.full(len(self), np.nan)
-        steps = TREND_BARS - 1
-        if len(self) <= steps:
-            return change
         true_range = np.full(len(self), np.nan)
         true_range[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
-        mean_true_range = _sum_until(true_range, steps) / steps
-        moved = close[steps:] - close[:-steps]
-        change[steps:] = np.sign(moved) * ratio(np.abs(moved), mean_true_range[steps:])
-        return change
+        return _sum_until(true_range, ATR_BARS) / ATR_BARS
 
-    def trend_before(self, at: IntArray, formation_bars: int) -> FloatArray:
+    def average(self, period: int) -> FloatArray:
+        """Mean of the ``period`` closes up to and with the bar's own; NaN before the bar before :attr:`first`."""
+        average = np.full(len(self), np.nan)
+        start = max(0, self.first - period)
+        average[start:] = _sum_until(self.column("close")[start:], period) / period
+        return average
+
+    @cached_property
+    def series(self) -> Series:
+        """The bars one value at a time, for formations that are followed from bar to bar."""
+        columns = [self.column(name).tolist() for name in (*PRICE_COLUMNS, "volume")]
+        return Series(
+            len(self),
+            [*columns, self.average_true_range.tolist(), self.relative_volume.tolist()],
+            self.average,
+        )
+
+    @cached_property
+    def _has_exact_volume_sums(self) -> bool:
+        # Whole numbers below 2**53: float64 adds them without rounding, so in whatever order, and so does int64.
+        volume = self.inputs.shares
+        return volume.dtype == np.int64 and len(volume) > 0 and int(volume.max()) * len(volume) < 2**53
+
+    @cached_property
+    def _volume_before(self) -> IntArray:
+        # (n_bars + 1,), sums of all bars before each position
+        return np.concatenate([[0], np.add.accumulate(self.inputs.shares)])
+
+    def relative_volume_at(self, at: IntArray) -> FloatArray:
+        """:attr:`relative_volume` of the bars ``at``, which have :data:`VOLUME_BARS` bars before them."""
+        if not self._has_exact_volume_sums:
+            return self.relative_volume[at]
+        before = self._volume_before
+        mean = (before[at] - before[at - VOLUME_BARS]) / VOLUME_BARS
+        return ratio(self.inputs.shares[at].astype(np.float64), mean)
+
+    @cached_property
+    def _true_range_sum(self) -> FloatArray:
+        # Of the bars between the first and the last of the TREND_BARS that end at t
+        high, low, close = self.column("high"), self.column("low"), self.column("close")
+        true_range = np.full(len(self), np.nan)
+        true_range[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
+        return _sum_until(true_range, _TREND_STEPS)
+
+    def trend_before(self, at: IntArray, formation_bars: int | IntArray) -> FloatArray:
         """The trend into formations whose last bars are ``at``.
 
         Parameters
         ----------
-        at : (n,) int64 positions
-        formation_bars : length of the formation, whose own bars are left out
+        at : (n,) int64 positions, with :data:`TREND_BARS` bars before the formation
+        formation_bars : length of the formation, whose own bars are left out; one for all or (n,)
 
         Returns
         -------
         (n,) float64, change of close over the :data:`TREND_BARS` bars before the formation, in mean true ranges;
         negative = falling.
         """
-        return self._change_atr[at - formation_bars]
+        last = at - formation_bars
+        close = self.column("close")
+        moved = close[last] - close.take(last - _TREND_STEPS, mode="clip")
+        trend: FloatArray = np.sign(moved) * ratio(np.abs(moved), self._true_range_sum[last] / _TREND_STEPS)
+        return trend
 
 
 def _sum_until(values: FloatArray, count: int) -> FloatArray:

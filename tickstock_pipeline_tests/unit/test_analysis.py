@@ -147,7 +147,7 @@ def test_the_digest_is_16_hex_digits_and_the_same_in_another_process() -> None:
     assert output.strip() == DAILY.digest
 
 
-@given(st.permutations(DEFAULT_INDICATORS), st.permutations(DEFAULT_PATTERNS))
+@given(st.permutations(DAILY.indicators), st.permutations(DAILY.patterns))
 @settings(max_examples=20, deadline=None)
 def test_the_digest_does_not_see_the_order_of_the_rows(indicators: Any, patterns: Any) -> None:
     assert definition_set(Timeframe.DAILY, indicators, patterns).digest == DAILY.digest

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from tickstock_pipeline.errors import DatabaseLoginError, DatabaseUnreachableError, SchemaVersionError
+from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
 from tickstock_pipeline.storage import schema
 from tickstock_pipeline.storage.counts import row_counts
 from tickstock_pipeline.storage.definitions import read_definitions
@@ -78,7 +79,7 @@ def test_an_upgrade_seeds_definitions_but_leaves_what_people_changed(engine: sa.
     with engine.connect() as connection:
         stored = read_definitions(connection)
     assert len(stored.indicators) == 18
-    assert len(stored.patterns) == 8
+    assert len(stored.patterns) == len(DEFAULT_PATTERNS)
     assert [row.name for row in stored.indicators if not row.enabled] == ["rsi"]
     assert stored.problems == ()
 

@@ -98,6 +98,6 @@ def test_a_streaming_handle_opens_from_the_same_entry_and_continues_with_the_sam
         columns = [inputs.column(name) for name in call.inputs]
         arguments = call.arguments(definition.parameters)
         handle = getattr(talib.stream, call.function)(*(column[:300] for column in columns), **arguments)
-        batch = np.stack(call.run(inputs, definition.parameters))
+        batch = np.stack(call.bound(definition.parameters)(inputs))
         for i in range(300, 320):
             np.testing.assert_array_equal(handle.update(*(column[i] for column in columns)), np.squeeze(batch[:, i]))

@@ -212,7 +212,7 @@ def test_a_definition_of_another_name_names_its_detections() -> None:
 @pytest.mark.parametrize("n_bars", [0, 1, 2, 9, 10, 11, WINDOW_BARS - 1])
 def test_too_few_bars_have_no_detection_and_raise_nothing(n_bars: int) -> None:
     bars = drawn(-1.0, HAMMER)[-n_bars:] if n_bars else empty_bars("IBM", Timeframe.DAILY)
-    assert [len(detections) for detections in detect(bars, DEFAULT_PATTERNS)] == [0] * 8
+    assert [len(detections) for detections in detect(bars, DEFAULT_PATTERNS)] == [0] * len(DEFAULT_PATTERNS)
 
 
 def test_the_window_is_all_that_a_detection_needs() -> None:

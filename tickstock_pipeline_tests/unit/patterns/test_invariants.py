@@ -1,4 +1,4 @@
-"""What must hold of pattern detection for any prices: no look-ahead, no memory, no unit."""
+"""What must hold of candlestick detection for any prices: no look-ahead, no memory, no unit."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,13 +11,17 @@ from hypothesis.extra import numpy as hnp
 
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.patterns.confidence import FLOOR, both, confidence, grade
+from tickstock_pipeline.patterns.confidence import FLOOR, both, confidence, grade, graded, mean_of_four, mean_of_two
 from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
 from tickstock_pipeline.patterns.detections import Detections, signal_strength
 from tickstock_pipeline.patterns.engine import detect
 from tickstock_pipeline.patterns.measures import WINDOW_BARS
 
-EVERY_FORM = tuple(replace(definition, confidence_threshold=0.0) for definition in DEFAULT_PATTERNS)
+EVERY_FORM = tuple(
+    replace(definition, confidence_threshold=0.0)
+    for definition in DEFAULT_PATTERNS
+    if definition.category == "candlestick"
+)
 COMPONENT = st.floats(FLOOR, 1.0)
 
 
@@ -147,6 +151,20 @@ def test_a_grade_rises_with_its_measure_from_the_floor_to_one(
 ) -> None:
     worse, better = grade(np.array(sorted(values)), weak, weak + width)
     assert FLOOR <= worse <= better <= 1.0
+
+
+@given(value=st.floats(-10, 10), weak=st.floats(-5, 5), width=st.floats(0.01, 5))
+def test_a_single_value_is_graded_as_in_an_array_and_the_other_way_round_where_less_is_better(
+    value: float, weak: float, width: float
+) -> None:
+    assert graded(value, weak, weak + width) == pytest.approx(grade(np.array([value]), weak, weak + width)[0])
+    assert graded(value, weak + width, weak) == pytest.approx(1.0 + FLOOR - graded(value, weak, weak + width))
+
+
+@given(components=st.tuples(COMPONENT, COMPONENT, COMPONENT, COMPONENT))
+def test_single_components_have_the_mean_of_arrays(components: tuple[float, float, float, float]) -> None:
+    assert mean_of_four(*components) == confidence(*(np.array([value]) for value in components))[0]
+    assert mean_of_two(*components[:2]) == both(*(np.array([value]) for value in components[:2]))[0]
 
 
 def test_a_grade_is_linear_between_its_ends() -> None:

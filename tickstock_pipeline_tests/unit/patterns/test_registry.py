@@ -12,8 +12,8 @@ from tickstock_pipeline.patterns.registry import FUNCTIONS, validate
 BY_NAME = {definition.name: definition for definition in DEFAULT_PATTERNS}
 
 
-def test_the_8_candlesticks_of_the_start_are_valid() -> None:
-    assert [definition.name for definition in DEFAULT_PATTERNS] == [
+def test_the_8_candlesticks_of_the_start_are_valid_and_alone_enabled() -> None:
+    assert [definition.name for definition in DEFAULT_PATTERNS if definition.enabled] == [
         "doji", "hammer", "engulfing", "shooting_star", "hanging_man", "harami", "morning_star", "evening_star",
     ]  # fmt: skip
     for definition in DEFAULT_PATTERNS:
@@ -31,7 +31,7 @@ def test_every_candlestick_knows_the_recogniser_that_a_streaming_handle_needs() 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"function": "cup"}, "unknown function 'cup'; known functions: doji, engulfing,"),
+        ({"function": "cup"}, "unknown function 'cup'; known functions: death_cross, doji,"),
         ({"parameters": {}}, "parameter 'penetration' is missing; it must be a number from 0 to 1"),
         ({"parameters": {"penetration": 1.5}}, "parameter 'penetration' is 1.5"),
         ({"parameters": {"penetration": "0.3"}}, "parameter 'penetration' is '0.3'"),
@@ -55,3 +55,20 @@ def test_a_row_that_cannot_run_is_refused_by_name_with_the_allowed_values(
 def test_a_candlestick_without_parameters_takes_none() -> None:
     with pytest.raises(DefinitionError, match="'doji' has no parameter 'penetration'; its parameters: none"):
         validate(replace(BY_NAME["doji"], parameters={"penetration": 0.3}))
+
+
+def test_every_function_has_a_default_row_that_asks_for_the_bars_it_needs() -> None:
+    assert set(FUNCTIONS) == {definition.function for definition in DEFAULT_PATTERNS}
+    for definition in DEFAULT_PATTERNS:
+        assert definition.min_bars_required == FUNCTIONS[definition.function].bars_needed(definition.parameters)
+
+
+def test_every_function_can_be_followed_live() -> None:
+    assert [name for name, function in FUNCTIONS.items() if function.recogniser is None and function.live is None] == []
+
+
+@pytest.mark.parametrize("name", ["double_top", "double_bottom", "triangle", "flag"])
+def test_a_longest_that_is_shorter_than_the_shortest_is_refused(name: str) -> None:
+    row = replace(BY_NAME[name], parameters={**BY_NAME[name].parameters, "min_bars": 50, "max_bars": 20})
+    with pytest.raises(DefinitionError, match=r"min_bars \(50\) must not exceed max_bars \(20\)"):
+        validate(row)

@@ -1,0 +1,35 @@
+"""``python -m benchmarks`` measures everything and prints it, ``--only NAME`` one thing. Nothing is written."""
+
+import argparse
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import closing, latency, memory, settling, throughput
+from benchmarks.machine import description
+
+BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
+    "throughput": throughput.measure,
+    "latency": latency.measure,
+    "closing": closing.measure,
+    "memory": memory.measure,
+    "settling": settling.measure,
+}
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=sorted(BENCHMARKS), help="measure this alone")
+    only = parser.parse_args().only
+    console = Console()
+    console.print(description())
+    for name, measure in BENCHMARKS.items():
+        if only in (None, name):
+            for table in measure():
+                console.print(table)
+
+
+if __name__ == "__main__":
+    main()
