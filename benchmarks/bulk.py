@@ -1,0 +1,151 @@
+"""Analysis of history, end to end: bars in their table -> values, patterns and coverage in theirs, as Dagster runs it.
+
+Dagster hands over chunks of 50 symbols and one year. Bars of the years before are stored too: they are the warm-up,
+which is read and computed but neither written nor counted.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.database import database, settle
+from benchmarks.random_walks import daily_bars
+from benchmarks.stopwatch import Place, split_times
+from tickstock_pipeline.batch import analysis as batch
+from tickstock_pipeline.batch import commit
+from tickstock_pipeline.batch.outcome import Status
+from tickstock_pipeline.market.calendar import trading_calendar
+from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage import analysis_store
+from tickstock_pipeline.storage.bars import write_bars
+
+NAME = "bulk"
+
+SYMBOLS = 500
+FIRST_YEAR, LAST_YEAR = 2011, 2013
+PARTITIONS_A_RUN = 50
+REPEATS = 5
+
+_PARTS: dict[str, list[Place]] = {
+    "ledger queries": [
+        (batch, "read_definitions"),
+        (batch, "stale_analysis"),
+        (batch, "input_revisions"),
+        (batch, "lock_inputs"),
+    ],
+    "reading bars": [(batch, "read_series")],
+    "computing": [(batch, "_analyse")],
+    "writing indicators": [(analysis_store, "write_bar_indicators")],
+    "writing patterns": [(analysis_store, "write_detections")],
+    "latest rows": [(analysis_store, "write_latest_indicators")],
+    "coverage": [(batch, "record_coverage")],
+    "commit": [(commit, "_in_transaction")],
+}
+_RESULTS = ("bar_indicators", "daily_patterns", "daily_indicators", "analysis_coverage")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One pass over the partitions."""
+
+    n_bars: int
+    n_patterns: int
+    seconds: float
+    parts: dict[str, float]
+
+    @property
+    def bars_per_s(self) -> float:
+        return self.n_bars / self.seconds
+
+
+def run(console: Console) -> None:
+    """Measure a first analysis of the last year, of all years, and a repeat with nothing to do."""
+    with database() as engine:
+        store_bars(engine)
+        last_year = runs([LAST_YEAR])
+        all_years = runs(range(FIRST_YEAR, LAST_YEAR + 1))
+        measured = {
+            f"{LAST_YEAR}, {LAST_YEAR - FIRST_YEAR} years before it stored": best(engine, last_year),
+            f"{FIRST_YEAR} to {LAST_YEAR}": best(engine, all_years),
+        }
+        again = min((analyse(engine, all_years) for _ in range(REPEATS)), key=lambda one: one.seconds)
+    console.print(_table(measured))
+    console.print(
+        f"All {sum(map(len, all_years)):,} partitions again, nothing stale: {again.seconds:.2f} s, "
+        f"{sum(map(len, all_years)) / again.seconds:,.0f} partitions/s"
+    )
+
+
+def store_bars(engine: sa.Engine) -> None:
+    """Fill the table of daily bars."""
+    with engine.begin() as connection:
+        write_bars(connection, daily_bars(SYMBOLS, FIRST_YEAR, LAST_YEAR), "benchmark")
+
+
+def runs(years: Sequence[int]) -> list[list[Partition]]:
+    """The partitions of ``years``, in the portions and the order in which Dagster runs them."""
+    symbols = [f"S{number:04d}" for number in range(SYMBOLS)]
+    return [
+        [Partition(symbol, year) for symbol in symbols[start : start + PARTITIONS_A_RUN]]
+        for year in years
+        for start in range(0, SYMBOLS, PARTITIONS_A_RUN)
+    ]
+
+
+def best(engine: sa.Engine, portions: Sequence[Sequence[Partition]]) -> Measured:
+    """The fastest of several first analyses."""
+    found = []
+    for _ in range(REPEATS):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(_RESULTS)}")
+        settle(engine)
+        found.append(analyse(engine, portions))
+    return max(found, key=lambda one: one.bars_per_s)
+
+
+def analyse(engine: sa.Engine, portions: Sequence[Sequence[Partition]]) -> Measured:
+    """Analyse all portions, one after the other."""
+    calendar = trading_calendar()
+    calendar.anchor(Timeframe.DAILY, LAST_YEAR)  # the calendar is built once a process
+    n_bars = 0
+    with split_times(_PARTS) as parts:
+        start = time.perf_counter()
+        for partitions in portions:
+            outcomes = batch.analyse_partitions(engine, calendar, Timeframe.DAILY, partitions)
+            assert all(outcome.status is not Status.FAILED for outcome in outcomes)
+            n_bars += sum(int(outcome.facts.get("bars_analysed", 0)) for outcome in outcomes)
+        seconds = time.perf_counter() - start
+    with engine.connect() as connection:
+        n_patterns = connection.execute(sa.text("SELECT count(*) FROM daily_patterns")).scalar_one()
+    return Measured(n_bars, n_patterns, seconds, {**parts, "the rest": seconds - sum(parts.values())})
+
+
+def _table(measured: dict[str, Measured]) -> Table:
+    table = Table(title=f"{SYMBOLS} symbols, daily, first analysis in runs of {PARTITIONS_A_RUN} partitions")
+    table.add_column("")
+    for title in measured:
+        table.add_column(title, justify="right")
+    columns = list(measured.values())
+    table.add_row("bars analysed", *(f"{one.n_bars:,}" for one in columns))
+    table.add_row("patterns stored", *(f"{one.n_patterns:,}" for one in columns))
+    table.add_row("seconds", *(f"{one.seconds:.2f}" for one in columns))
+    table.add_row("bars/s", *(f"{one.bars_per_s:,.0f}" for one in columns), end_section=True)
+    for part in columns[0].parts:
+        table.add_row(
+            part, *(f"{one.parts[part]:.2f} s  {100 * one.parts[part] / one.seconds:4.1f} %" for one in columns)
+        )
+    return table
+
+
+def main() -> None:
+    """Run by itself."""
+    run(Console())
+
+
+if __name__ == "__main__":
+    main()
