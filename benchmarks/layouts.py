@@ -115,7 +115,7 @@ def _measure(engine: sa.Engine, layout: Layout, analyses: Sequence[Analysis], ad
     written.append(_write(engine, columns, analyses, binary))
     with engine.connect() as connection:
         n_bytes = connection.execute(sa.text("SELECT pg_total_relation_size('candidate')")).scalar_one()
-    year = _time_of(engine, f'SELECT {names} FROM candidate WHERE symbol = :symbol AND timeframe = :timeframe', READS)
+    year = _time_of(engine, f"SELECT {names} FROM candidate WHERE symbol = :symbol AND timeframe = :timeframe", READS)
     latest = _time_of(
         engine,
         f"""
@@ -161,9 +161,7 @@ def _write(
     return fastest
 
 
-def _write_arrow(
-    engine: sa.Engine, columns: dict[str, str], analyses: Sequence[Analysis], adbc: ModuleType
-) -> float:
+def _write_arrow(engine: sa.Engine, columns: dict[str, str], analyses: Sequence[Analysis], adbc: ModuleType) -> float:
     import pyarrow
 
     url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
@@ -275,17 +273,13 @@ def _columns_as_text(analysis: Analysis) -> str:
 
 
 def _columns_as_binary(analysis: Analysis) -> Iterator[bytes]:
-    values = {
-        name: (binary_copy.FLOAT8, analysis.values[:, column]) for column, name in enumerate(analysis.outputs)
-    }
+    values = {name: (binary_copy.FLOAT8, analysis.values[:, column]) for column, name in enumerate(analysis.outputs)}
     yield binary_copy.encode_rows({**_keys(analysis), **values}, len(analysis.bars))
 
 
 _NEW_LAYOUT = "INSERT INTO candidate_layouts (outputs) VALUES ('{one,more}')"
 
-JSONB = Layout(
-    "JSONB", lambda outputs: {"values": "jsonb NOT NULL"}, _json_as_text, _json_as_binary, "SELECT 1"
-)
+JSONB = Layout("JSONB", lambda outputs: {"values": "jsonb NOT NULL"}, _json_as_text, _json_as_binary, "SELECT 1")
 LAYOUTS = (
     JSONB,
     Layout(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tickstock_pipeline.analysis import Analysis
-from tickstock_pipeline.market.bar import BoolArray, FloatArray, TimeArray
+from tickstock_pipeline.market.bar import FloatArray, TimeArray
 from tickstock_pipeline.storage.instants import aware_all
 
 
@@ -37,11 +37,12 @@ class AnalysedWindow:
         return self.analysis.bars.symbol
 
     @property
-    def is_stored(self) -> BoolArray:
-        """(n_bars,) whether a bar lies in the window."""
+    def stored(self) -> slice:
+        """The positions of the bars in the window."""
         time = self.analysis.bars.time
-        stored: BoolArray = (time >= self.first_time) & (time <= self.last_time)
-        return stored
+        return slice(
+            int(np.searchsorted(time, self.first_time)), int(np.searchsorted(time, self.last_time, side="right"))
+        )
 
 
 WINDOWS = (

@@ -10,6 +10,7 @@ https://www.postgresql.org/docs/current/sql-copy.html, section Binary Format
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,14 @@ def from_days(counts: NDArray[Any]) -> NDArray[np.datetime64]:
     return np.asarray((_EPOCH_DAY + counts.astype("timedelta64[D]")).astype("datetime64[us]"))
 
 
-def encode_rows(fields: Mapping[str, tuple[FieldType, NDArray[Any] | bytes]], n_rows: int) -> bytes:
+def encode_rows(fields: Mapping[str, tuple[FieldType, NDArray[Any] | bytes | int]], n_rows: int) -> bytes:
     """Rows of equal width, without the file's header and trailer.
 
     Parameters
     ----------
     fields : column -> (type, values), in the order of the COPY statement's columns. A type is a constant of this
-        module, or comes with its values from :func:`encode_text` (repeated in every row) or :func:`encode_arrays`.
+        module, or comes with its values from :func:`encode_text` or :func:`encode_arrays`. A text or an int is
+        repeated in every row.
     n_rows : the length of every array
     """
     rows = np.empty(n_rows, _row_type({name: kind for name, (kind, _) in fields.items()}))
@@ -98,16 +100,21 @@ def encode_arrays(values: NDArray[np.float64]) -> tuple[FieldType, NDArray[Any]]
     return rows.dtype, rows
 
 
-def copy_in(connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> None:
+def copy_in(connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[bytes]) -> int:
     """COPY encoded rows into a table.
 
     Parameters
     ----------
     table, columns : trusted names, quoted where they must be
+
+    Returns
+    -------
+    How many rows.
     """
     statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
     with driver_cursor(connection) as cursor:
-        cursor.copy_expert(statement, _Chunks([_HEADER, *rows, _TRAILER]), _READ_SIZE)
+        cursor.copy_expert(statement, _Chunks(chain([_HEADER], rows, [_TRAILER])), _READ_SIZE)
+        return cursor.rowcount
 
 
 def copy_out(

@@ -1,11 +1,11 @@
 """The latest value of each indicator, in the table ``daily_indicators`` that the consumer reads."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import DefinitionSet
@@ -29,7 +29,7 @@ def write_latest_indicators(
     -------
     How many rows were written or deleted.
     """
-    newest = {item.symbol: item for item in items if item.is_stored.any()}
+    newest = {item.symbol: item for item in items if item.stored.stop > item.stored.start}
     rows = [row for item in newest.values() for row in _rows(definitions, item)]
     # Where a symbol's newest bars have gone, an earlier one is its newest now.
     rows += _rows_of_stored_values(connection, definitions, sorted({item.symbol for item in items} - set(newest)))
@@ -79,17 +79,14 @@ def write_latest_indicators(
 
 
 def _rows(definitions: DefinitionSet, item: AnalysedWindow) -> list[dict[str, Any]]:
-    stored = np.flatnonzero(item.is_stored)
-    if not len(stored):
-        return []
-    at = int(stored[-1])
+    at = item.stored.stop - 1
     values = zip(item.analysis.outputs, item.analysis.values[at].tolist(), strict=True)
     (bar_time,) = aware_all(item.analysis.bars.time[at : at + 1])
     return _rows_of_bar(
         definitions,
         item.symbol,
         bar_time,
-        {name: value for name, value in values if not np.isnan(value)},
+        {name: value for name, value in values if not math.isnan(value)},
     )
 
 

@@ -151,7 +151,7 @@ BAR_INDICATORS = sa.Table(
     sa.Column("symbol", sa.Text, primary_key=True),
     sa.Column("timeframe", sa.Text, primary_key=True),
     sa.Column("time", _INSTANT, primary_key=True),
-    sa.Column("layout_id", sa.Integer, sa.ForeignKey("indicator_layouts.id"), nullable=False),
+    sa.Column("layout_id", sa.Integer, nullable=False),
     sa.Column("values", ARRAY(sa.Double), nullable=False),
 )
 

@@ -8,12 +8,13 @@ CREATE TABLE indicator_layouts (
     outputs TEXT[] NOT NULL UNIQUE
 );
 
--- one row a bar: values[i] belongs to the layout's outputs[i], NULL where the indicator has no value yet
+-- One row a bar: values[i] belongs to the layout's outputs[i], NULL where the indicator has no value yet. Layouts are
+-- never removed. layout_id has no foreign key: checking it row by row takes longer than writing the row.
 CREATE TABLE bar_indicators (
     symbol TEXT NOT NULL,
     timeframe TEXT NOT NULL,
     "time" TIMESTAMPTZ NOT NULL,
-    layout_id INTEGER NOT NULL REFERENCES indicator_layouts (id),
+    layout_id INTEGER NOT NULL,
     "values" DOUBLE PRECISION[] NOT NULL,
     PRIMARY KEY (symbol, timeframe, "time")
 );
