@@ -6,6 +6,7 @@ from rich.table import Table
 from benchmarks.bars import WITH_CANDLESTICKS, walk
 from tickstock_pipeline.indicators.engine import IndicatorProgram
 from tickstock_pipeline.indicators.inputs import Inputs
+from tickstock_pipeline.market.bar import Bars
 
 BARS = 6000
 STARTS = (0, 100, 200, 300)
@@ -32,10 +33,7 @@ def measure() -> list[Table]:
     return [table]
 
 
-def _settled(program: IndicatorProgram, bars: object, start: int) -> np.ndarray:
-    from tickstock_pipeline.market.bar import Bars
-
-    assert isinstance(bars, Bars)
+def _settled(program: IndicatorProgram, bars: Bars, start: int) -> list[int]:
     cut = BARS // 2 + start
     whole = program.run(Inputs(bars))[cut:]
     part = program.run(Inputs(bars[cut:]))
@@ -45,4 +43,4 @@ def _settled(program: IndicatorProgram, bars: object, start: int) -> np.ndarray:
     for tolerance in TOLERANCES:
         beyond = np.flatnonzero(difference > tolerance)
         counts.append(int(beyond[-1]) + 2 if len(beyond) else 1)
-    return np.array(counts)
+    return counts

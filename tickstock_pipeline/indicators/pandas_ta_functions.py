@@ -8,8 +8,8 @@ Nothing is known of them beforehand, so the library itself is asked:
    by the whole series, does not, and is refused: nothing at a bar may depend on later ones.
 
 The library is imported when the first such row is met, not before. It has no streaming form: live, it runs again on all
-bars from the anchor at every new bar. Where TA-Lib has a function of the same name, the library calls that, unless the
-row's parameter ``talib`` is false.
+bars from the anchor at every new bar. It uses code of its own; where it can call TA-Lib instead, the row's parameter
+``talib`` (true) makes it.
 """
 
 import inspect

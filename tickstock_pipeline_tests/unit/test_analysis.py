@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickstock_pipeline import analysis
-from tickstock_pipeline.analysis import DefinitionSet, analyse, definition_set
+from tickstock_pipeline.analysis import DefinitionSet, analyse, analyse_many, definition_set
 from tickstock_pipeline.errors import DefinitionError
 from tickstock_pipeline.indicators.defaults import DEFAULT_INDICATORS
 from tickstock_pipeline.market.bar import Bars, empty_bars
@@ -90,6 +90,27 @@ def test_an_analysis_up_to_a_bar_is_the_beginning_of_the_whole_one(length: int) 
         same = known_later[known_later.index < length]
         np.testing.assert_array_equal(known_then.index, same.index)
         np.testing.assert_array_equal(known_then.confidence, same.confidence)
+
+
+@given(lengths=st.lists(st.integers(0, 250), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_many_series_analysed_together_are_each_what_they_are_alone(lengths: list[int]) -> None:
+    everything = definition_set(
+        Timeframe.DAILY, DEFAULT_INDICATORS, [replace(row, confidence_threshold=0.0) for row in DEFAULT_PATTERNS]
+    )
+    series = [replace(walk(250)[250 - length :], symbol=f"S{place}") for place, length in enumerate(lengths)]
+    for bars, together in zip(series, analyse_many(series, everything), strict=True):
+        alone = analyse(bars, everything)
+        assert together.bars is bars
+        assert together.values.flags.c_contiguous
+        np.testing.assert_array_equal(together.values, alone.values)
+        for one, other in zip(together.detections, alone.detections, strict=True):
+            assert one.pattern == other.pattern
+            np.testing.assert_array_equal(one.index, other.index)
+            np.testing.assert_array_equal(one.confidence, other.confidence)
+            assert list(one.levels) == list(other.levels)
+            for name, values in one.context.items():
+                np.testing.assert_array_equal(values, other.context[name])
 
 
 def test_a_set_holds_what_is_enabled_and_applies_sorted_by_name() -> None:
