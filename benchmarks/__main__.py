@@ -6,7 +6,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import closing, latency, memory, settling, throughput
+from benchmarks import bar_storage, bulk, closing, latency, layouts, memory, settling, throughput
 from benchmarks.machine import description
 
 BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
@@ -15,6 +15,9 @@ BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
     "closing": closing.measure,
     "memory": memory.measure,
     "settling": settling.measure,
+    "bulk": bulk.measure,
+    "layouts": layouts.measure,
+    "bar_storage": bar_storage.measure,
 }
 
 

@@ -1,12 +1,17 @@
 """A throw-away PostgreSQL server with the product's own settings: what the storage benchmarks write to."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import sqlalchemy as sa
+from rich.console import Console
+from rich.table import Table
 
+from benchmarks.machine import description
 from tickstock_pipeline.runtime.postgres import EmbeddedPostgres
 from tickstock_pipeline.storage import schema
 from tickstock_pipeline.storage.engine import create_engine
@@ -34,3 +39,25 @@ def settle(engine: sa.Engine) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql("VACUUM ANALYZE")
         connection.exec_driver_sql("CHECKPOINT")
+
+
+def adbc_driver() -> ModuleType | None:
+    """The ADBC driver's DB-API, which the product does not depend on; None where it is not installed."""
+    try:
+        from adbc_driver_postgresql import dbapi
+    except ImportError:
+        return None
+    return cast(ModuleType, dbapi)
+
+
+def libpq_url(engine: sa.Engine) -> str:
+    """The engine's database for a driver other than SQLAlchemy's; a secret."""
+    return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def show(tables: Sequence[Table]) -> None:
+    """Print what one benchmark measured."""
+    console = Console()
+    console.print(description())
+    for table in tables:
+        console.print(table)

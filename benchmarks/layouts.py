@@ -9,24 +9,21 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks.database import database, settle
+from benchmarks.database import adbc_driver, database, libpq_url, settle, show
 from benchmarks.random_walks import daily_bars
 from tickstock_pipeline.analysis import Analysis, DefinitionSet, analyse, definition_set
 from tickstock_pipeline.indicators.defaults import DEFAULT_INDICATORS
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.engine import driver_cursor
-
-NAME = "layouts"
 
 SYMBOLS = 500
 ROWS_A_SYMBOL = 252
@@ -56,14 +53,13 @@ class Layout:
     text: Callable[[Analysis], str]
     binary: Callable[[Analysis], Iterator[bytes]]
     new_output: str
-    write_rows_per_s: dict[str, float] = field(default_factory=dict)
 
 
-def run(console: Console) -> None:
-    """Measure all layouts on the same values and print them as a table."""
+def measure() -> list[Table]:
+    """All layouts, filled with the same values."""
     definitions = definition_set(Timeframe.DAILY, DEFAULT_INDICATORS, ())
     analyses = _analyses(definitions)
-    adbc = _adbc(console)
+    adbc = adbc_driver()
     table = Table(title=f"{SYMBOLS * ROWS_A_SYMBOL:,} rows of {len(definitions.outputs)} values")
     for heading in (
         "layout",
@@ -79,7 +75,9 @@ def run(console: Console) -> None:
     with database() as engine:
         for layout in LAYOUTS:
             table.add_row(layout.name, *_measure(engine, layout, analyses, adbc))
-    console.print(table)
+    if adbc is None:
+        table.caption = "Arrow is left out: pip install adbc-driver-postgresql pyarrow"
+    return [table]
 
 
 def _analyses(definitions: DefinitionSet) -> list[Analysis]:
@@ -164,8 +162,7 @@ def _write(
 def _write_arrow(engine: sa.Engine, columns: dict[str, str], analyses: Sequence[Analysis], adbc: ModuleType) -> float:
     import pyarrow
 
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with adbc.connect(url) as connection:
+    with adbc.connect(libpq_url(engine)) as connection:
 
         def write(portion: Sequence[Analysis]) -> None:
             values = np.concatenate([one.values for one in portion])
@@ -210,15 +207,6 @@ def _time_of(engine: sa.Engine, statement: str, times: int, *, is_query: bool = 
             seconds.append(time.perf_counter() - start)
             connection.rollback()
     return float(np.median(seconds))
-
-
-def _adbc(console: Console) -> ModuleType | None:
-    try:
-        from adbc_driver_postgresql import dbapi
-    except ImportError:
-        console.print("Arrow is left out: pip install adbc-driver-postgresql pyarrow")
-        return None
-    return dbapi
 
 
 def _keys_as_text(analysis: Analysis) -> list[str]:
@@ -309,10 +297,5 @@ LAYOUTS = (
 )
 
 
-def main() -> None:
-    """Run by itself."""
-    run(Console())
-
-
 if __name__ == "__main__":
-    main()
+    show(measure())

@@ -8,13 +8,13 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.analysis import DefinitionSet, analyse, definition_set
+from tickstock_pipeline.analysis import DefinitionSet, analyse_many, definition_set
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of
 from tickstock_pipeline.batch.series import Series, read_series
@@ -32,6 +32,17 @@ from tickstock_pipeline.storage.marks import read_marks
 
 # A symbol whose bars are being written all the time must not keep a run from ending; it stays stale and comes again.
 _MOST_ROUNDS = 5
+# Their arrays stay in the processor's caches.
+_SYMBOLS_AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One symbol's series, the windows of its stale years in ascending order, and the revision of what was read."""
+
+    series: Series
+    years: Mapping[int, Sequence[Window]]
+    revision: int
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,8 @@ def _round(
     """Steps 2 to 4; partitions without an outcome have to be tried again."""
     timeframe = definitions.timeframe
     years = years_by_symbol(partitions)
-    needed = [window for year in {p.year for p in partitions} for window in windows(calendar, timeframe, year)]
+    of_year = {year: windows(calendar, timeframe, year) for year in {p.year for p in partitions}}
+    needed = [window for found in of_year.values() for window in found]
     anchors = [window.anchor for window in needed]
     first = None if None in anchors else min(anchor for anchor in anchors if anchor is not None)
     last = max(window.last for window in needed)
@@ -141,14 +153,15 @@ def _round(
     with engine.connect() as connection:
         revisions = input_revisions(connection, timeframe, years, *span)
         series = read_series(connection, calendar, timeframe, list(years), first, last)
-    outcomes: list[Outcome] = []
-    analysed: list[_Analysed] = []
-    for symbol in sorted(years):
-        fed = series.get(symbol) or Series(empty_bars(symbol, timeframe), np.empty(0))
-        try:
-            analysed.append(_analyse(calendar, definitions, fed, years[symbol], revisions[symbol]))
-        except ValueError as error:
-            outcomes += [Outcome(Partition(symbol, year), Status.FAILED, error=str(error)) for year in years[symbol]]
+    inputs = [
+        _Input(
+            series.get(symbol) or Series(empty_bars(symbol, timeframe), np.empty(0)),
+            {year: of_year[year] for year in years[symbol]},
+            revisions[symbol],
+        )
+        for symbol in sorted(years)
+    ]
+    analysed, outcomes = _analyse(calendar, definitions, inputs)
 
     def write(connection: sa.Connection, items: Sequence[_Analysed]) -> list[Outcome]:
         locked = lock_inputs(connection, timeframe, [item.symbol for item in items], *span)
@@ -168,39 +181,74 @@ def _round(
 
 
 def _analyse(
-    calendar: TradingCalendar, definitions: DefinitionSet, fed: Series, years: Sequence[int], revision: int
-) -> _Analysed:
-    bars, timeframe = fed.bars, definitions.timeframe
-    symbol = bars.symbol
-    kept: list[AnalysedWindow] = []
-    coverage = []
-    passes: dict[int, list[Window]] = {}
-    for year in years:
-        of_year = windows(calendar, timeframe, year)
-        for window in of_year:
-            start = 0 if window.anchor is None else int(np.searchsorted(bars.time, window.anchor))
-            passes.setdefault(start, []).append(window)
-        stored = bars.since(of_year[0].first).until(of_year[-1].last)
-        coverage.append(
+    calendar: TradingCalendar, definitions: DefinitionSet, inputs: Sequence[_Input]
+) -> tuple[list[_Analysed], list[Outcome]]:
+    """What could be computed, and the outcomes of what could not."""
+    analysed: list[_Analysed] = []
+    outcomes: list[Outcome] = []
+    for start in range(0, len(inputs), _SYMBOLS_AT_ONCE):
+        portion = inputs[start : start + _SYMBOLS_AT_ONCE]
+        try:
+            analysed += _analyse_together(calendar, definitions, portion)
+        except ValueError:
+            for one in portion:
+                try:
+                    analysed += _analyse_together(calendar, definitions, [one])
+                except ValueError as error:
+                    symbol = one.series.bars.symbol
+                    outcomes += [
+                        Outcome(Partition(symbol, year), Status.FAILED, error=str(error)) for year in one.years
+                    ]
+    return analysed, outcomes
+
+
+def _analyse_together(
+    calendar: TradingCalendar, definitions: DefinitionSet, inputs: Sequence[_Input]
+) -> list[_Analysed]:
+    passes = [(one, *found) for one in inputs for found in _passes(one)]
+    analyses = analyse_many([one.series.bars[fed] for one, fed, _ in passes], definitions)
+    kept: dict[str, list[AnalysedWindow]] = {one.series.bars.symbol: [] for one in inputs}
+    for (one, fed, of_pass), analysis in zip(passes, analyses, strict=True):
+        instants = calendar.instant(definitions.timeframe, analysis.bars.time)
+        kept[analysis.bars.symbol] += [
+            AnalysedWindow(analysis, one.series.divisors[fed], instants, window.first, window.last)
+            for window in of_pass
+        ]
+    return [
+        _Analysed(symbol, one.revision, tuple(kept[symbol]), _coverage(one, definitions))
+        for one in inputs
+        for symbol in [one.series.bars.symbol]
+    ]
+
+
+def _passes(one: _Input) -> Iterator[tuple[slice, list[Window]]]:
+    """Windows that are fed from the same first bar, and the bars that they are fed."""
+    time = one.series.bars.time
+    by_start: dict[int, list[Window]] = {}
+    for window in (window for found in one.years.values() for window in found):
+        start = 0 if window.anchor is None else int(np.searchsorted(time, window.anchor))
+        by_start.setdefault(start, []).append(window)
+    for start, found in by_start.items():
+        yield slice(start, int(np.searchsorted(time, found[-1].last, side="right"))), found
+
+
+def _coverage(one: _Input, definitions: DefinitionSet) -> tuple[Coverage, ...]:
+    bars = one.series.bars
+    rows = []
+    for year, found in one.years.items():
+        stored = bars.since(found[0].first).until(found[-1].last)
+        rows.append(
             Coverage(
-                symbol,
-                timeframe,
+                bars.symbol,
+                bars.timeframe,
                 year,
                 definitions.digest,
-                anchor=of_year[0].anchor,
+                anchor=found[0].anchor,
                 covered_through=stored.time[-1] if len(stored) else None,
                 n_bars=len(stored),
             )
         )
-    for start, of_pass in passes.items():
-        stop = int(np.searchsorted(bars.time, of_pass[-1].last, side="right"))
-        analysis = analyse(bars[start:stop], definitions)
-        instants = calendar.instant(timeframe, analysis.bars.time)
-        kept += [
-            AnalysedWindow(analysis, fed.divisors[start:stop], instants, window.first, window.last)
-            for window in of_pass
-        ]
-    return _Analysed(symbol, revision, tuple(kept), tuple(coverage))
+    return tuple(rows)
 
 
 def _extent(timeframe: Timeframe, partitions: Sequence[Partition]) -> tuple[np.datetime64, np.datetime64]:

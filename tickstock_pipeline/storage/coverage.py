@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.instants import aware
-from tickstock_pipeline.storage.tables import ANALYSIS_COVERAGE, BARS, key_column
+from tickstock_pipeline.storage.tables import BARS, key_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +52,30 @@ def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> None
     """State that these partitions are analysed; call it in the transaction that called ``lock_inputs``."""
     if not rows:
         return
-    statement = insert(ANALYSIS_COVERAGE)
-    replaced = ("definition_digest", "anchor", "covered_through", "n_bars", "stale_from")
-    statement = statement.on_conflict_do_update(
-        index_elements=["symbol", "timeframe", "year"],
-        set_={name: statement.excluded[name] for name in replaced} | {"analysed_at": sa.func.now()},
-    )
-    ordered = sorted(rows, key=lambda row: (row.symbol, row.timeframe, row.year))
     connection.execute(
-        statement,
-        [
-            {
-                "symbol": row.symbol,
-                "timeframe": str(row.timeframe),
-                "year": row.year,
-                "definition_digest": row.definition_digest,
-                "anchor": aware(row.anchor),
-                "covered_through": None if row.covered_through is None else aware(row.covered_through),
-                "n_bars": row.n_bars,
-                "stale_from": None,
-            }
-            for row in ordered
-        ],
+        sa.text("""
+            INSERT INTO analysis_coverage
+                (symbol, timeframe, year, definition_digest, anchor, covered_through, n_bars)
+            SELECT * FROM unnest(
+                cast(:symbols AS text[]), cast(:timeframes AS text[]), cast(:years AS smallint[]),
+                cast(:digests AS text[]), cast(:anchors AS timestamptz[]), cast(:ends AS timestamptz[]),
+                cast(:counts AS integer[])
+            ) new (symbol, timeframe, year, definition_digest, anchor, covered_through, n_bars)
+            ORDER BY symbol, timeframe, year
+            ON CONFLICT (symbol, timeframe, year) DO UPDATE SET
+                definition_digest = excluded.definition_digest, anchor = excluded.anchor,
+                covered_through = excluded.covered_through, n_bars = excluded.n_bars, stale_from = NULL,
+                analysed_at = now()
+        """),
+        {
+            "symbols": [row.symbol for row in rows],
+            "timeframes": [str(row.timeframe) for row in rows],
+            "years": [row.year for row in rows],
+            "digests": [row.definition_digest for row in rows],
+            "anchors": [aware(row.anchor) for row in rows],
+            "ends": [aware(row.covered_through) for row in rows],
+            "counts": [row.n_bars for row in rows],
+        },
     )
 
 

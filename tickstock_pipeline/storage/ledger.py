@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.tables import BAR_LEDGER, BAR_SERIES
+from tickstock_pipeline.storage.tables import BAR_LEDGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +112,22 @@ def lock_inputs(
     :func:`input_revisions` as of now.
     """
     wanted = sorted(set(symbols))
-    series = [
-        {"symbol": symbol, "timeframe": str(one)}
-        for symbol in wanted
-        for one in sorted(input_timeframes(timeframe), key=str)
-    ]
-    if series:
-        connection.execute(insert(BAR_SERIES).on_conflict_do_nothing(), series)
-        connection.execute(
-            sa.select(sa.literal(1))
-            .select_from(BAR_SERIES)
-            .where(
-                BAR_SERIES.c.symbol == sa.any_(sa.literal(wanted, sa.ARRAY(sa.Text))),
-                BAR_SERIES.c.timeframe.in_([str(one) for one in input_timeframes(timeframe)]),
-            )
-            .order_by(BAR_SERIES.c.symbol, BAR_SERIES.c.timeframe)
-            .with_for_update()
-        )
+    parameters = {"symbols": wanted, "timeframes": [str(one) for one in input_timeframes(timeframe)]}
+    connection.execute(_ADD_SERIES, parameters)
+    connection.execute(_LOCK_SERIES, parameters)
     # a statement of its own: it sees what was committed while the one before waited
     return input_revisions(connection, timeframe, wanted, first_year, last_year)
+
+
+_ADD_SERIES = sa.text("""
+    INSERT INTO bar_series (symbol, timeframe)
+    SELECT symbol, timeframe FROM unnest(cast(:symbols AS text[])) symbol
+    CROSS JOIN unnest(cast(:timeframes AS text[])) timeframe ORDER BY 1, 2
+    ON CONFLICT DO NOTHING
+""")
+_LOCK_SERIES = sa.text("""
+    SELECT count(*) FROM (
+        SELECT FROM bar_series WHERE symbol = ANY (:symbols) AND timeframe = ANY (:timeframes)
+        ORDER BY symbol, timeframe FOR UPDATE
+    ) locked
+""")
