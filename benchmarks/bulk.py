@@ -5,13 +5,15 @@ which is read and computed but neither written nor counted.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import sqlalchemy as sa
 from rich.table import Table
 
-from benchmarks.database import database, settle, show
+from benchmarks.database import database, libpq_url, settle, show
 from benchmarks.random_walks import daily_bars
 from benchmarks.stopwatch import Place, split_times
 from tickstock_pipeline.batch import analysis as batch
@@ -20,14 +22,18 @@ from tickstock_pipeline.batch.outcome import Status
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.patterns.candlestick import CANDLESTICKS
+from tickstock_pipeline.patterns.registry import FUNCTIONS
 from tickstock_pipeline.storage import analysis_store
 from tickstock_pipeline.storage.bars import write_bars
+from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.tables import PATTERN_DEFINITIONS
 
 SYMBOLS = 500
 FIRST_YEAR, LAST_YEAR = 2011, 2013
 PARTITIONS_A_RUN = 50
-REPEATS = 5
+RUNS_AT_ONCE = 2
+REPEATS = 4
 
 _PARTS: dict[str, list[Place]] = {
     "ledger queries": [
@@ -44,6 +50,8 @@ _PARTS: dict[str, list[Place]] = {
     "coverage": [(batch, "record_coverage")],
     "commit": [(commit, "_in_transaction")],
 }
+_engine: sa.Engine | None = None
+"""Of a process that is one of several."""
 _RESULTS = ("bar_indicators", "daily_patterns", "daily_indicators", "analysis_coverage")
 
 
@@ -62,21 +70,35 @@ class Measured:
 
 
 def measure() -> list[Table]:
-    """A first analysis of the last year, of all years, and a repeat with nothing to do."""
+    """A first analysis of one year and of all, with candlesticks only and with all patterns; one and two runs."""
+    last_year = runs([LAST_YEAR])
+    all_years = runs(range(FIRST_YEAR, LAST_YEAR + 1))
     with database() as engine:
         store_bars(engine)
-        last_year = runs([LAST_YEAR])
-        all_years = runs(range(FIRST_YEAR, LAST_YEAR + 1))
-        table = _table(
-            {
-                f"{LAST_YEAR}, with {LAST_YEAR - FIRST_YEAR} years before it": best(engine, last_year),
-                f"{FIRST_YEAR} to {LAST_YEAR}": best(engine, all_years),
-            }
-        )
+        enable_patterns(engine, CANDLESTICKS)
+        columns = {f"{LAST_YEAR},\ncandlesticks": best(engine, last_year)}
+        enable_patterns(engine, FUNCTIONS)
+        columns[f"{LAST_YEAR},\nall patterns"] = best(engine, last_year)
+        columns[f"{FIRST_YEAR} to {LAST_YEAR},\nall patterns"] = best(engine, all_years)
         again = min(analyse(engine, all_years).seconds for _ in range(REPEATS))
+        with ProcessPoolExecutor(RUNS_AT_ONCE, get_context("spawn"), _start_process, (libpq_url(engine),)) as processes:
+            columns[f"{FIRST_YEAR} to {LAST_YEAR}, all patterns,\n{RUNS_AT_ONCE} runs at once"] = best(
+                engine, all_years, lambda: _analyse_in(processes, all_years)
+            )
+    table = _table(columns)
     n_partitions = sum(map(len, all_years))
-    table.caption = f"All {n_partitions:,} partitions again, nothing stale: {again:.2f} s. Best of {REPEATS}."
+    table.caption = (
+        f"{LAST_YEAR - FIRST_YEAR} years before {LAST_YEAR} are stored, read and computed as its warm-up. Best of "
+        f"{REPEATS}. All {n_partitions:,} partitions again, nothing stale: {again:.2f} s."
+    )
     return [table]
+
+
+def enable_patterns(engine: sa.Engine, functions: Collection[str]) -> None:
+    """Enable the definitions of these functions and no others."""
+    table = PATTERN_DEFINITIONS
+    with engine.begin() as connection:
+        connection.execute(sa.update(table).values(enabled=table.c.function.in_(list(functions))))
 
 
 def store_bars(engine: sa.Engine) -> None:
@@ -95,15 +117,16 @@ def runs(years: Sequence[int]) -> list[list[Partition]]:
     ]
 
 
-def best(engine: sa.Engine, portions: Sequence[Sequence[Partition]]) -> Measured:
-    """The fastest of several first analyses."""
+def best(
+    engine: sa.Engine, portions: Sequence[Sequence[Partition]], job: Callable[[], Measured] | None = None
+) -> Measured:
+    """The fastest of several first analyses; by default in this process."""
     found = []
     for _ in range(REPEATS):
         with engine.begin() as connection:
             connection.exec_driver_sql(f"TRUNCATE {', '.join(_RESULTS)}")
-            connection.execute(sa.update(PATTERN_DEFINITIONS).values(enabled=True))
         settle(engine)
-        found.append(analyse(engine, portions))
+        found.append(job() if job else analyse(engine, portions))
     return max(found, key=lambda one: one.bars_per_s)
 
 
@@ -124,11 +147,31 @@ def analyse(engine: sa.Engine, portions: Sequence[Sequence[Partition]]) -> Measu
     return Measured(n_bars, n_patterns, seconds, {**parts, "the rest": seconds - sum(parts.values())})
 
 
+def _start_process(url: str) -> None:
+    global _engine
+    _engine = create_engine(url)
+    _analyse_portion([])  # modules and the calendar, which a run has before it begins
+
+
+def _analyse_portion(partitions: Sequence[Partition]) -> Measured:
+    assert _engine is not None
+    return analyse(_engine, [partitions] if partitions else [])
+
+
+def _analyse_in(processes: ProcessPoolExecutor, portions: Sequence[Sequence[Partition]]) -> Measured:
+    list(processes.map(_analyse_portion, [[]] * RUNS_AT_ONCE))
+    start = time.perf_counter()
+    done = list(processes.map(_analyse_portion, portions))
+    seconds = time.perf_counter() - start
+    parts = {part: sum(one.parts[part] for one in done) / RUNS_AT_ONCE for part in done[0].parts}
+    return Measured(sum(one.n_bars for one in done), done[-1].n_patterns, seconds, parts)
+
+
 def _table(measured: dict[str, Measured]) -> Table:
-    table = Table(title=f"{SYMBOLS} symbols, daily, all indicators and patterns, runs of {PARTITIONS_A_RUN} partitions")
+    table = Table(title=f"{SYMBOLS} symbols, daily, 18 indicators, runs of {PARTITIONS_A_RUN} partitions")
     table.add_column("")
     for title in measured:
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     columns = list(measured.values())
     table.add_row("bars analysed", *(f"{one.n_bars:,}" for one in columns))
     table.add_row("patterns stored", *(f"{one.n_patterns:,}" for one in columns))

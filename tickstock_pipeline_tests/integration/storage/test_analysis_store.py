@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -262,3 +263,49 @@ def test_latest_patterns_can_be_narrowed_down(engine: sa.Engine) -> None:
         assert latest_patterns(connection, timeframes=[Timeframe.WEEKLY]) == []
         assert latest_patterns(connection, patterns=["doji"]) == []
         assert len(latest_patterns(connection, since=everything[0].detection_timestamp)) == 2
+
+
+def test_symbols_with_and_without_stored_results_are_written_together(engine: sa.Engine) -> None:
+    analyses = [analyse(random_bars(symbol, 60, seed), DEFINITIONS) for symbol, seed in (("A", 1), ("B", 2), ("C", 3))]
+    n_patterns = sum(len(one) for analysis in analyses for one in analysis.detections)
+    with engine.begin() as connection:
+        known = write_analysis(connection, DEFINITIONS, [window(analyses[1])])
+        rest = write_analysis(connection, DEFINITIONS, [window(analysis) for analysis in analyses])
+        assert (known.indicator_rows, rest.indicator_rows, rest.indicator_rows_deleted) == (60, 120, 0)
+        assert known.patterns_found + rest.patterns_found == n_patterns
+        stored = rows(connection, "SELECT symbol, values FROM bar_indicators ORDER BY symbol, time")
+        values = np.array([row.values for row in stored], dtype=np.float64)
+        assert values.tobytes() == np.concatenate([analysis.values for analysis in analyses]).tobytes()
+
+
+def test_a_detection_that_the_consumer_commits_during_ours_stays_and_does_not_fail_ours(engine: sa.Engine) -> None:
+    bars = random_bars("A", 10)
+    with ThreadPoolExecutor(1) as thread, engine.connect() as theirs, engine.connect() as ours:
+        pid = ours.scalar(sa.text("SELECT pg_backend_pid()"))
+        theirs.execute(
+            sa.text(
+                "INSERT INTO daily_patterns (symbol, pattern_type, confidence, detection_timestamp)"
+                " VALUES ('A', 'hammer', 0.1, '2013-01-04 14:30+00')"
+            )
+        )
+        written = thread.submit(write_analysis, ours, ONLY_PATTERNS, [window(hammers(bars, [3, 5]))])
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as observer:
+            while not observer.scalar(sa.text("SELECT cardinality(pg_blocking_pids(:pid))"), {"pid": pid}):
+                assert not written.done(), "it did not wait"
+        theirs.commit()
+        counts = written.result(30)
+        ours.commit()
+        assert (counts.patterns_found, counts.patterns_changed) == (1, 0)
+        assert rows(ours, "SELECT confidence FROM daily_patterns ORDER BY detection_timestamp") == [(0.1,), (0.8,)]
+
+
+def test_any_name_of_a_pattern_and_its_values_is_stored_as_it_is(engine: sa.Engine) -> None:
+    name = 'tab\t, line\n, "quote" and back\\slash\\n'
+    analysis = hammers(random_bars("A", 10), [3])
+    (found,) = analysis.detections
+    odd = replace(found, pattern=name, levels={name: found.levels["stop"]}, context={name: found.context["body"]})
+    with engine.begin() as connection:
+        write_analysis(connection, ONLY_PATTERNS, [window(replace(analysis, detections=(odd,)))])
+        (row,) = rows(connection, "SELECT pattern_type, levels, metadata FROM daily_patterns")
+    assert row.pattern_type == name
+    assert list(row.levels) == list(row.metadata["technical_context"]) == [name]
