@@ -133,17 +133,17 @@ def test_a_bar_that_is_corrected_during_the_analysis_is_in_the_result(
     import_bars(engine, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
     correction = sa.text("UPDATE ohlcv_daily SET close = (high + low) / 2 WHERE symbol = 'BBB' AND date = '2019-03-01'")
     rounds = []
-    compute = batch_analysis.analyse
+    compute = batch_analysis.analyse_many
 
-    def analyse_while_somebody_writes(bars, definitions):
-        if bars.symbol == "BBB":
-            rounds.append(bars)
+    def analyse_while_somebody_writes(series, definitions):
+        if any(bars.symbol == "BBB" for bars in series):
+            rounds.append(series)
             if len(rounds) == 1:
                 with engine.begin() as connection:
                     connection.execute(correction)
-        return compute(bars, definitions)
+        return compute(series, definitions)
 
-    monkeypatch.setattr(batch_analysis, "analyse", analyse_while_somebody_writes)
+    monkeypatch.setattr(batch_analysis, "analyse_many", analyse_while_somebody_writes)
     outcomes = analyse_partitions(engine, trading_calendar(), Timeframe.DAILY, PARTITIONS)
 
     assert {outcome.status for outcome in outcomes} == {Status.WRITTEN}
