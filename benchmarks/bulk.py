@@ -7,9 +7,10 @@ which is read and computed but neither written nor counted.
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
+import psutil
 import sqlalchemy as sa
 from rich.table import Table
 
@@ -60,9 +61,10 @@ class Measured:
     """One pass over the partitions."""
 
     n_bars: int
-    n_patterns: int
     seconds: float
     parts: dict[str, float]
+    n_patterns: int = 0
+    processor_s: float = 0.0
 
     @property
     def bars_per_s(self) -> float:
@@ -126,7 +128,12 @@ def best(
         with engine.begin() as connection:
             connection.exec_driver_sql(f"TRUNCATE {', '.join(_RESULTS)}")
         settle(engine)
-        found.append(job() if job else analyse(engine, portions))
+        before = _processor_seconds()
+        measured = job() if job else analyse(engine, portions)
+        spent = _processor_seconds() - before
+        with engine.connect() as connection:
+            n_patterns = connection.execute(sa.text("SELECT count(*) FROM daily_patterns")).scalar_one()
+        found.append(replace(measured, processor_s=spent, n_patterns=n_patterns))
     return max(found, key=lambda one: one.bars_per_s)
 
 
@@ -142,9 +149,14 @@ def analyse(engine: sa.Engine, portions: Sequence[Sequence[Partition]]) -> Measu
             assert all(outcome.status is not Status.FAILED for outcome in outcomes)
             n_bars += sum(int(outcome.facts.get("bars_analysed", 0)) for outcome in outcomes)
         seconds = time.perf_counter() - start
-    with engine.connect() as connection:
-        n_patterns = connection.execute(sa.text("SELECT count(*) FROM daily_patterns")).scalar_one()
-    return Measured(n_bars, n_patterns, seconds, {**parts, "the rest": seconds - sum(parts.values())})
+    return Measured(n_bars, seconds, {**parts, "the rest": seconds - sum(parts.values())})
+
+
+def _processor_seconds() -> float:
+    """Of this process and those that it started: the server's and the other runs'."""
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return float(sum(one.user + one.system for one in times))
 
 
 def _start_process(url: str) -> None:
@@ -164,7 +176,7 @@ def _analyse_in(processes: ProcessPoolExecutor, portions: Sequence[Sequence[Part
     done = list(processes.map(_analyse_portion, portions))
     seconds = time.perf_counter() - start
     parts = {part: sum(one.parts[part] for one in done) / RUNS_AT_ONCE for part in done[0].parts}
-    return Measured(sum(one.n_bars for one in done), done[-1].n_patterns, seconds, parts)
+    return Measured(sum(one.n_bars for one in done), seconds, parts)
 
 
 def _table(measured: dict[str, Measured]) -> Table:
@@ -176,7 +188,8 @@ def _table(measured: dict[str, Measured]) -> Table:
     table.add_row("bars analysed", *(f"{one.n_bars:,}" for one in columns))
     table.add_row("patterns stored", *(f"{one.n_patterns:,}" for one in columns))
     table.add_row("seconds", *(f"{one.seconds:.2f}" for one in columns))
-    table.add_row("bars/s", *(f"{one.bars_per_s:,.0f}" for one in columns), end_section=True)
+    table.add_row("bars/s", *(f"{one.bars_per_s:,.0f}" for one in columns))
+    table.add_row("processor, s", *(f"{one.processor_s:.2f}" for one in columns), end_section=True)
     for part in columns[0].parts:
         table.add_row(
             part, *(f"{one.parts[part]:.2f} s  {100 * one.parts[part] / one.seconds:4.1f} %" for one in columns)
