@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -40,11 +41,13 @@ def commit_together(
         return []
     try:
         return _in_transaction(engine, items, write)
-    except DBAPIError as error:
-        if not (getattr(error.orig, "pgcode", None) or "").startswith(_CAUSED_BY_DATA):
+    except (DBAPIError, psycopg2.Error) as error:
+        # COPY goes past SQLAlchemy, so its errors are the driver's own.
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not (getattr(cause, "pgcode", None) or "").startswith(_CAUSED_BY_DATA):
             raise
         if len(items) == 1:
-            reason = str(error.orig).strip().splitlines()[0]
+            reason = str(cause).strip().splitlines()[0]
             return [Outcome(partition, Status.FAILED, error=reason) for partition in partitions_of(items[0])]
     middle = len(items) // 2
     return [
