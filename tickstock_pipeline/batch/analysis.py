@@ -98,9 +98,11 @@ def analyse_partitions(
     return in_order_of(partitions, outcomes)
 
 
-def stale_partitions(connection: sa.Connection, timeframe: Timeframe) -> list[StalePartition]:
-    """What is missing or stale under the present definitions, by symbol and year."""
-    return stale_analysis(connection, timeframe, _definitions(connection, timeframe).digest)
+def stale_partitions(
+    connection: sa.Connection, timeframe: Timeframe, symbols: Sequence[str] | None = None
+) -> list[StalePartition]:
+    """What is missing or stale under the present definitions, by symbol and year; ``symbols`` None means of all."""
+    return stale_analysis(connection, timeframe, _definitions(connection, timeframe).digest, symbols)
 
 
 def _definitions(connection: sa.Connection, timeframe: Timeframe) -> DefinitionSet:
@@ -127,9 +129,12 @@ def view_partitions(
         bars = series[partition.symbol].bars.since(year_first).until(year_last)
         if not len(bars):
             continue
+        stored = marks.get(partition.symbol, [])
+        times = np.array([mark.bar_time for mark in stored], "datetime64[us]")
         # A bar may have gone since its detection was stored.
-        found = [mark for mark in marks.get(partition.symbol, []) if mark.bar_time in bars.time]
-        positions = np.searchsorted(bars.time, np.array([mark.bar_time for mark in found], "datetime64[us]"))
+        has_bar = np.isin(times, bars.time)
+        found = [mark for mark, is_kept in zip(stored, has_bar, strict=True) if is_kept]
+        positions = np.searchsorted(bars.time, times[has_bar])
         views[partition] = PartitionView(
             bars,
             tuple((int(at), mark.pattern, mark.direction) for at, mark in zip(positions, found, strict=True)),

@@ -9,14 +9,12 @@ from datetime import date
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.analysis import definition_set
+from tickstock_pipeline.batch.analysis import stale_partitions
 from tickstock_pipeline.batch.assets import bars_asset, indicators_asset, patterns_asset
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider, Listing
-from tickstock_pipeline.storage.coverage import stale_analysis
-from tickstock_pipeline.storage.definitions import read_definitions
 from tickstock_pipeline.storage.provenance import Provenance, read_provenance, stale_roll_ups
 
 _ROLLED_UP = (Timeframe.WEEKLY, Timeframe.MONTHLY)
@@ -62,14 +60,11 @@ def stale_targets(
             if not stale_bars[Timeframe.DAILY].isdisjoint({partition, partition._replace(year=partition.year - 1)})
         }
 
-    stored = read_definitions(connection)
     targets: dict[str, Iterable[Partition]] = {}
     for timeframe, stale in stale_bars.items():
         targets[bars_asset(timeframe)] = stale
-        definitions = definition_set(timeframe, stored.indicators, stored.patterns)
         analysis = {
-            Partition(found.symbol, found.year)
-            for found in stale_analysis(connection, timeframe, definitions.digest, symbols)
+            Partition(found.symbol, found.year) for found in stale_partitions(connection, timeframe, symbols)
         } & listed[timeframe]
         earliest: dict[str, int] = {}
         for symbol, year in stale:

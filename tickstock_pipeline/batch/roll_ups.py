@@ -145,11 +145,16 @@ def _write(connection: sa.Connection, into: Timeframe, items: Sequence[_RolledUp
     source = derived_source(into)
     before = ledger_by_partition(read_ledger(connection, into, symbols))
     write_bars(connection, [joined(list(item.years.values())) for item in items], source)
-    for item in items:
-        for year, bars in item.years.items():
-            # Finer bars that are gone leave nothing behind.
-            delete_bars_except(connection, bars, *year_bounds(into, year), source)
     after = ledger_by_partition(read_ledger(connection, into, symbols))
+    # Finer bars that are gone leave nothing behind; the ledger knows where there are more bars than were derived.
+    deleted = [
+        delete_bars_except(connection, bars, *year_bounds(into, year), source)
+        for item in items
+        for year, bars in item.years.items()
+        if (row := after.get(Partition(item.symbol, year))) is not None and row.n_bars > len(bars)
+    ]
+    if any(deleted):
+        after = ledger_by_partition(read_ledger(connection, into, symbols))
     outcomes, provenance = [], []
     for item in items:
         for year, bars in item.years.items():
