@@ -8,7 +8,13 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
     ├── SettingsError            an environment variable has a value that cannot be used
     ├── DefinitionError          a row of indicator_definitions or pattern_definitions cannot run
     ├── ProviderError            a market data provider did not give what was asked for
-    │   └── UnknownSymbolError   the provider has no such symbol
+    │   ├── UnknownSymbolError        the provider has no such symbol
+    │   ├── ProviderRefusedError      it refuses the key, or the plan lacks what was asked for
+    │   ├── ProviderUnavailableError  it does not answer, or answers that it cannot
+    │   ├── RateLimitedError          its quota is spent, and waiting would take too long
+    │   └── ProviderAnswerError       its answer cannot be trusted: cut off, not JSON, endless, not what was asked for
+    ├── UniverseError            a universe file or key cannot be used
+    ├── JobError                 an import job cannot be accepted, or does not exist
     ├── StorageError             PostgreSQL did not do what was asked of it
     │   ├── DatabaseUnreachableError
     │   ├── DatabaseLoginError
@@ -53,6 +59,34 @@ class ProviderError(TickstockError):
 
 class UnknownSymbolError(ProviderError):
     """The provider has no such symbol."""
+
+
+class ProviderRefusedError(ProviderError):
+    """The provider refuses the key, or the account's plan does not have what was asked for."""
+
+
+class ProviderUnavailableError(ProviderError):
+    """The provider does not answer, or says that it cannot at the moment."""
+
+
+class RateLimitedError(ProviderError):
+    """The provider's quota is spent; ``retry_after_seconds`` is None where nobody said when to come back."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ProviderAnswerError(ProviderError):
+    """The provider's answer cannot be trusted: cut off, not JSON, endless, or not what was asked for."""
+
+
+class UniverseError(TickstockError):
+    """A universe file or key cannot be used."""
+
+
+class JobError(TickstockError):
+    """An import job cannot be accepted, or does not exist."""
 
 
 class StorageError(TickstockError):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tickstock_pipeline.errors import SettingsError
@@ -16,6 +16,8 @@ from tickstock_pipeline.errors import SettingsError
 # Dagster writes an event for every step; losing the last few in a power cut costs a re-run, while waiting for the
 # disk on each costs a third of a backfill's time. Our own connections keep synchronous_commit on.
 _DAGSTER_CONNECTION_OPTIONS = "-csearch_path=dagster -csynchronous_commit=off"
+
+PROVIDERS = ("polygon", "alpha_vantage", "yahoo", "sample")
 
 
 class Settings(BaseSettings):
@@ -29,6 +31,8 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
+        # An override names the field, also where the variable has other names.
+        populate_by_name=True,
     )
 
     home: Path = Field(default=Path(".tickstock"), description="State directory of the embedded services and logs.")
@@ -50,10 +54,55 @@ class Settings(BaseSettings):
     )
     web_host: str = Field(default="127.0.0.1", description="Address that Dagster's web UI listens on.")
     web_port: int = Field(default=3000, ge=1, le=65535, description="Port of Dagster's web UI.")
-    provider: Literal["sample"] = Field(default="sample", description="Historical data provider.")
+    provider: str = Field(
+        default="auto",
+        description="Providers of history in the order of fail-over, e.g. `polygon,yahoo`; of `polygon`, "
+        "`alpha_vantage`, `yahoo`, `sample`. `auto`: those whose key is set, else `sample`.",
+    )
     sample_file: Path | None = Field(
         default=None,
         description="CSV (ticker,date,open,high,low,close,volume) for provider `sample`. Unset: the packaged data.",
+    )
+    polygon_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("TICKSTOCK_POLYGON_API_KEY", "MASSIVE_API_KEY", "POLYGON_API_KEY"),
+        description="Key of Polygon/Massive; also read from MASSIVE_API_KEY and POLYGON_API_KEY.",
+    )
+    polygon_url: str = Field(default="https://api.massive.com", description="Base URL of Polygon/Massive's REST API.")
+    polygon_stream_url: str = Field(
+        default="wss://socket.massive.com", description="Base URL of Polygon/Massive's WebSocket."
+    )
+    polygon_calls_per_minute: int = Field(
+        default=5, ge=0, description="Requests a minute that the account may make (5 on the free plan); 0: no limit."
+    )
+    alpha_vantage_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "TICKSTOCK_ALPHA_VANTAGE_API_KEY", "ALPHA_VANTAGE_API_KEY", "ALPHAVANTAGE_API_KEY"
+        ),
+        description="Key of Alpha Vantage; also read from ALPHA_VANTAGE_API_KEY and ALPHAVANTAGE_API_KEY.",
+    )
+    alpha_vantage_url: str = Field(default="https://www.alphavantage.co", description="Base URL of Alpha Vantage.")
+    alpha_vantage_calls_per_minute: int = Field(
+        default=5, ge=0, description="Requests a minute that the account may make; 0: no limit."
+    )
+    alpha_vantage_calls_per_day: int = Field(
+        default=25, ge=0, description="Requests a day that the account may make (25 on the free plan); 0: no limit."
+    )
+    yahoo_url: str = Field(default="https://query2.finance.yahoo.com", description="Base URL of Yahoo's chart API.")
+    yahoo_calls_per_minute: int = Field(
+        default=60, ge=0, description="Requests a minute, of our own restraint: Yahoo publishes no limit; 0: no limit."
+    )
+    request_timeout: float = Field(
+        default=30.0, gt=0, description="Seconds until a provider's silence counts as a failure."
+    )
+    universe_dir: Path | None = Field(
+        default=None, description="Folder of universe CSV files. Unset: `universes` in TICKSTOCK_HOME."
+    )
+    gateway_host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
+    gateway_port: int = Field(default=8080, ge=1, le=65535, description="Port of the gateway.")
+    gateway_token: SecretStr | None = Field(
+        default=None, description="Token that the gateway's clients must show. Unset: none is asked for."
     )
     first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
@@ -71,6 +120,22 @@ class Settings(BaseSettings):
         if value is not None and _scheme(value) not in {"redis", "rediss", "unix"}:
             raise ValueError("must begin with redis:// or rediss://")
         return value
+
+    @field_validator("provider")
+    @classmethod
+    def _are_providers(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        unknown = [name for name in names if name not in PROVIDERS and value != "auto"]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is none of auto, {', '.join(PROVIDERS)}")
+        return ",".join(dict.fromkeys(names))
+
+    @field_validator("polygon_url", "alpha_vantage_url", "yahoo_url", "polygon_stream_url")
+    @classmethod
+    def _is_base_url(cls, value: str) -> str:
+        if value.partition("://")[0] not in {"http", "https", "ws", "wss"}:
+            raise ValueError("must begin with http://, https://, ws:// or wss://")
+        return value.rstrip("/")
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -94,6 +159,19 @@ class Settings(BaseSettings):
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f".env cannot be read: {error}", advice="Make it a readable file in UTF-8.") from None
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Names of the historical providers, in the order of fail-over; ``auto`` is resolved."""
+        if self.provider != "auto":
+            return tuple(self.provider.split(","))
+        keys = {"polygon": self.polygon_api_key, "alpha_vantage": self.alpha_vantage_api_key}
+        return tuple(name for name, key in keys.items() if key is not None) or ("sample",)
+
+    @property
+    def universe_folder(self) -> Path:
+        """Where universe files are looked for."""
+        return self.universe_dir or self.home / "universes"
 
     def with_services(self, *, database_url: str, redis_url: str) -> Self:
         """The same settings, pointed at running services."""
@@ -139,10 +217,10 @@ class Settings(BaseSettings):
             url = f"{url}{separator}options={quote(_DAGSTER_CONNECTION_OPTIONS)}"
         return url.replace("postgresql://", "postgresql+psycopg2://", 1)
 
-    def child_environment(self) -> dict[str, str]:
-        """The variables that a process of ours needs to see the same services.
+    def service_environment(self) -> dict[str, str]:
+        """The variables with which a person's shell or another program reaches the same services.
 
-        Contains secrets: hand it to a child's environment or to the user's shell, never to a log.
+        Contains the services' passwords, and no provider's key.
         """
         environment = {
             "TICKSTOCK_HOME": str(self.home.absolute()),
@@ -156,6 +234,22 @@ class Settings(BaseSettings):
         if self.sample_file is not None:
             environment["TICKSTOCK_SAMPLE_FILE"] = str(self.sample_file.absolute())
         return environment
+
+    def child_environment(self) -> dict[str, str]:
+        """Every setting that has a value, as the variables that a process of ours reads.
+
+        Contains secrets: for the environment of a child, never for a log.
+        """
+        environment = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            elif isinstance(value, Path):
+                value = value.absolute()
+            if value is not None:
+                environment[f"TICKSTOCK_{name.upper()}"] = str(value)
+        return environment | self.service_environment()
 
 
 # Not by urllib: what it says of a malformed URL quotes parts of the password.

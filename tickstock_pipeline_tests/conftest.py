@@ -147,9 +147,9 @@ def redis_url(_redis_server_url: str) -> str:
 
 @pytest.fixture
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No ``TICKSTOCK_`` variable of the developer's shell reaches the test."""
-    for name in os.environ:
-        if name.startswith("TICKSTOCK_"):
+    """No ``TICKSTOCK_`` variable and no provider's key of the developer's shell reaches the test."""
+    for name in list(os.environ):
+        if name.startswith("TICKSTOCK_") or name.endswith("_API_KEY"):
             monkeypatch.delenv(name)
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.market.calendar import TradingCalendar, trading_calendar
 from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.providers.sample import SampleProvider
+from tickstock_pipeline.providers.registry import historical_provider
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import require_head
@@ -40,4 +40,4 @@ class Market(dg.ConfigurableResource):  # type: ignore[type-arg]
     @cached_property
     def provider(self) -> HistoricalProvider:
         """The configured provider."""
-        return SampleProvider(Settings.load().sample_file)
+        return historical_provider(Settings.load())

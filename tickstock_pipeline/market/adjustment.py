@@ -40,6 +40,26 @@ class Split:
             raise ValueError(f"ratio of a split must be positive and finite, not {self.ratio}")
 
 
+@dataclass(frozen=True, slots=True)
+class Dividend:
+    """One cash dividend.
+
+    Attributes
+    ----------
+    symbol : on whose shares
+    ex_date : the first session that trades without it
+    amount : for one share as it was on that day, in the currency of the listing; finite, > 0
+    """
+
+    symbol: str
+    ex_date: date
+    amount: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.amount) and self.amount > 0):
+            raise ValueError(f"amount of a dividend must be positive and finite, not {self.amount}")
+
+
 def price_divisors(bars_or_days: Bars | TimeArray, splits: Iterable[Split]) -> FloatArray:
     """What to divide each bar's prices by, and to multiply its volume by.
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tickstock_pipeline.market.adjustment import Split
+from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars, BoolArray, FloatArray, RefusedBar, TimeArray, refusal_reasons
 from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date, start_of_hour
 from tickstock_pipeline.market.timeframe import Timeframe
@@ -26,11 +26,15 @@ class FetchedBars:
     bars : the good ones, oldest first, no key twice
     refused : the others, with the reason
     outside_session : how many intraday bars were dropped because they lie outside the regular session
+    source : who gave them, where it was not the provider asked; stored with the bars
+    reason : why the provider asked did not give them itself
     """
 
     bars: Bars
     refused: tuple[RefusedBar, ...] = ()
     outside_session: int = 0
+    source: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,11 @@ class Listing:
 
 
 class HistoricalProvider(Protocol):
-    """A source of bars and splits. Prices are always as traded (raw), never adjusted for splits or dividends."""
+    """A source of bars, splits and dividends. Prices are always as traded (raw), never adjusted.
+
+    Its methods may be called from several threads at once, :attr:`concurrency` of them at most. They wait for the
+    provider's rate limit, and retry what a retry may mend; what they raise is final.
+    """
 
     @property
     def name(self) -> str:
@@ -54,6 +62,15 @@ class HistoricalProvider(Protocol):
     @property
     def timeframes(self) -> frozenset[Timeframe]:
         """What :meth:`fetch_bars` can be asked for."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be under way at once."""
+        ...
+
+    def earliest(self, timeframe: Timeframe, today: date) -> date | None:
+        """The first date whose bars it may still have; None if it says nothing about that."""
         ...
 
     def fetch_bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> FetchedBars:
@@ -70,6 +87,18 @@ class HistoricalProvider(Protocol):
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
         """All splits of the symbol that the provider knows, oldest first.
+
+        Raises
+        ------
+        UnknownSymbolError
+            If the provider has no such symbol.
+        ProviderError
+            If it did not answer.
+        """
+        ...
+
+    def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
+        """All cash dividends of the symbol that the provider knows, oldest first.
 
         Raises
         ------

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from tickstock_pipeline.errors import ProviderError, UnknownSymbolError
-from tickstock_pipeline.market.adjustment import Split
+from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import FloatArray, RefusedBar, TimeArray
 from tickstock_pipeline.market.calendar import TradingCalendar, trading_calendar
 from tickstock_pipeline.market.symbol import normalise_symbol
@@ -56,6 +56,7 @@ class SampleProvider:
 
     name = "sample"
     timeframes = frozenset({Timeframe.DAILY})
+    concurrency = 1  # there is nothing to wait for
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -93,6 +94,15 @@ class SampleProvider:
         """See :meth:`HistoricalProvider.fetch_splits`."""
         self._of(symbol)
         return tuple(split for split in self._splits if split.symbol == symbol)
+
+    def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
+        """The file has none."""
+        self._of(symbol)
+        return ()
+
+    def earliest(self, timeframe: Timeframe, today: date) -> date | None:
+        """Whatever the file begins with."""
+        return None
 
     def catalogue(self) -> tuple[Listing, ...]:
         """The symbols in the order of the file; one without a single trading date is left out."""

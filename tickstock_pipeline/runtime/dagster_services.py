@@ -29,9 +29,9 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """Variables with which Dagster's own commands see this instance."""
+    """Variables with which Dagster's own commands, and a person's shell, see this instance; no provider's key."""
     return {
-        **settings.child_environment(),
+        **settings.service_environment(),
         "DAGSTER_HOME": str(dagster_home(settings)),
         # Writing events is the largest part of a backfill's time; measured at 100: 20 ms a partition, at 1: 60.
         "DAGSTER_EVENT_BATCH_SIZE": "100",
@@ -72,7 +72,7 @@ def start_dagster(
     port_file = home / "code-server.port"
     earlier_port, port = last_port(port_file), remembered_port(port_file)
     workspace = _write_configuration(home, port)
-    variables = {**environment, **dagster_environment(settings), _SUPERVISED: str(home)}
+    variables = {**environment, **settings.child_environment(), **dagster_environment(settings), _SUPERVISED: str(home)}
     python = [sys.executable, "-m"]
     logs = settings.home.absolute() / "logs"
 

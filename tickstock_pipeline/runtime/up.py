@@ -22,8 +22,7 @@ from typing import Protocol
 from tickstock_pipeline.batch.plan import stale_targets
 from tickstock_pipeline.errors import ServiceError, StorageError
 from tickstock_pipeline.market.calendar import trading_calendar
-from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.providers.sample import SampleProvider
+from tickstock_pipeline.providers.registry import historical_provider
 from tickstock_pipeline.runtime.dagster_services import start_dagster
 from tickstock_pipeline.runtime.instance import ServiceRecord, instance_lock, is_running, record_process
 from tickstock_pipeline.runtime.orchestrator import BackfillProgress, Orchestrator
@@ -142,7 +141,7 @@ def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[
         If a process ends by itself meanwhile.
     """
     settings = pipeline.settings
-    provider: HistoricalProvider = SampleProvider(settings.sample_file)
+    provider = historical_provider(settings)
     calendar = trading_calendar()
     symbols = [listing.symbol for listing in provider.catalogue()]
     engine = create_engine(settings.database_dsn())

@@ -65,6 +65,16 @@ SPLITS = sa.Table(
     sa.CheckConstraint("ratio > 0 AND ratio < 'Infinity'", name="splits_ratio"),
 )
 
+DIVIDENDS = sa.Table(
+    "dividends",
+    METADATA,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("ex_date", sa.Date, primary_key=True),
+    sa.Column("amount", sa.Double, nullable=False),
+    sa.Column("source", sa.Text, nullable=False, server_default="external"),
+    sa.CheckConstraint("amount > 0 AND amount < 'Infinity'", name="dividends_amount"),
+)
+
 BAR_PROVENANCE = sa.Table(
     "bar_provenance",
     METADATA,

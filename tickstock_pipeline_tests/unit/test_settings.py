@@ -67,7 +67,7 @@ def test_a_variable_with_an_empty_value_is_not_set(name: str, monkeypatch: pytes
         ("TICKSTOCK_DATABASE_URL", "mysql://localhost/stocks", "must begin with postgresql://"),
         ("TICKSTOCK_DAGSTER_DATABASE_URL", "sqlite:///dagster.db", "must begin with postgresql://"),
         ("TICKSTOCK_REDIS_URL", "localhost:6379", "must begin with redis://"),
-        ("TICKSTOCK_PROVIDER", "nobody", "'sample'"),
+        ("TICKSTOCK_PROVIDER", "nobody", "sample"),
         ("TICKSTOCK_LOG_LEVEL", "loud", "'DEBUG'"),
         ("TICKSTOCK_FIRST_YEAR", "13", "greater than or equal to"),
     ],
@@ -169,7 +169,7 @@ def test_a_child_sees_the_same_services(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert child.home == tmp_path / "state"
     assert child.sample_file == tmp_path / "bars.csv"
     assert child.child_environment() == environment
-    assert (child.first_year, child.log_level, child.provider) == (2011, "DEBUG", "sample")
+    assert (child.first_year, child.log_level, child.provider) == (2011, "DEBUG", "auto")
 
 
 def test_libpq_understands_the_dsn() -> None:

@@ -1,0 +1,29 @@
+"""Every name on Redis that other programs know. They are contracts: none of them changes."""
+
+SOURCE = "TickStockPL"
+
+PATTERNS = "tickstock.events.patterns"
+PATTERNS_RETRACTED = "tickstock.events.patterns.retracted"
+ANALYSIS_COMPLETE = "tickstock:events:analysis_complete"
+BACKTESTING_PROGRESS = "tickstock.events.backtesting.progress"
+BACKTESTING_RESULTS = "tickstock.events.backtesting.results"
+HEALTH = "tickstock.health.status"
+MARKET_DATA = "tickstock_data"
+JOBS = "tickstock.jobs.data_load"
+JOB_CONTROL = "tickstock.jobs.control"
+
+PATTERN_STREAM = "pattern_events"
+HEARTBEATS = ("tickstock:producer:heartbeat", "tickstockpl:heartbeat")
+
+# Ours alone: the durable way in beside the channel, which loses what is sent while nobody listens.
+JOB_STREAM = "tickstock:jobs:data_load"
+
+
+def job_status_key(job_id: str) -> str:
+    """The key under which a job's status is read."""
+    return f"tickstock.jobs.status:{job_id}"
+
+
+def bar_stream(shard: int) -> str:
+    """The stream of live bars of one shard of the symbols."""
+    return f"tickstock:bars:{shard}"

@@ -1,0 +1,3 @@
+-- Import jobs, from the message to the last symbol.
+
+SELECT 1;
