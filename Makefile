@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: up demo test check lint fmt bench clean install install-dev help
@@ -17,7 +18,7 @@ demo: install      ## The same, and stop when the job is done.
 	@exec $(BIN)/tickstock up --once
 
 test: install-dev check   ## Lint, types, layers, and all tests against real services.
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report=term
 
 check: install-dev ## Lint, types and layers only.
 	$(BIN)/ruff check .
