@@ -18,7 +18,7 @@ demo: install      ## The same, and stop when the job is done.
 	@exec $(BIN)/tickstock up --once
 
 test: install-dev check   ## Lint, types, layers, and all tests against real services.
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --cov --cov-report=term
 
 check: install-dev ## Lint, types and layers only.
 	$(BIN)/ruff check .

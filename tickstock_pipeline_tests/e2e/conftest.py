@@ -126,12 +126,3 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
     place = Workplace(tmp_path)
     yield place
     place.close()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One whole instance at a time, where tests run side by side: each starts six processes."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here):
-            item.add_marker(pytest.mark.xdist_group("instance"))
