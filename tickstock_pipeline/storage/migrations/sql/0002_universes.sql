@@ -72,24 +72,19 @@ FROM ohlcv_daily bar
 LEFT JOIN split_steps step
     ON step.symbol = bar.symbol AND bar.date >= step.from_date AND bar.date < step.until_date;
 
--- Closes with every dividend reinvested: the split-adjusted close times, for each later dividend,
--- 1 - amount / (close of the session before it), the method of CRSP. NULL before a dividend that is no less than that
--- close. The factors are looked up in arrays: a symbol has many dividends, and a join by ranges would try them all.
+-- Closes whose changes are total returns, (close + dividend) / (close of the day before) - 1: the split-adjusted close
+-- times close / (close + amount) for each later dividend, with the close of its ex_date, or of the first bar after it.
+-- A dividend without such a bar has not been paid yet and is not in it. The factors are looked up in arrays: a symbol has
+-- many dividends, and a join by ranges would try them all.
 CREATE VIEW total_return_daily AS
 WITH dividend_factors AS (
-    SELECT
-        dividend.symbol,
-        dividend.ex_date,
-        CASE WHEN dividend.amount < previous.close / coalesce(split.ratio, 1)
-            THEN 1 - dividend.amount / (previous.close / coalesce(split.ratio, 1)) ELSE 'NaN' END AS factor
+    SELECT dividend.symbol, dividend.ex_date, paid.close / (paid.close + dividend.amount) AS factor
     FROM dividends dividend
-    -- an amount is for one share as it was on ex_date, so after a split of that day
-    LEFT JOIN splits split ON split.symbol = dividend.symbol AND split.ex_date = dividend.ex_date
     CROSS JOIN LATERAL (
         SELECT bar.close FROM ohlcv_daily bar
-        WHERE bar.symbol = dividend.symbol AND bar.date < dividend.ex_date
-        ORDER BY bar.date DESC LIMIT 1
-    ) previous
+        WHERE bar.symbol = dividend.symbol AND bar.date >= dividend.ex_date
+        ORDER BY bar.date LIMIT 1
+    ) paid
 ), chains AS (
     SELECT symbol, ex_date, product_of(factor) OVER (PARTITION BY symbol ORDER BY ex_date DESC) AS factor
     FROM dividend_factors
@@ -97,7 +92,7 @@ WITH dividend_factors AS (
     SELECT
         symbol,
         array_agg(ex_date ORDER BY ex_date) AS ex_dates,
-        array_agg(nullif(factor, 'NaN') ORDER BY ex_date) AS factors
+        array_agg(factor ORDER BY ex_date) AS factors
     FROM chains
     GROUP BY symbol
 )
@@ -105,9 +100,7 @@ SELECT
     bar.symbol,
     bar.date,
     bar.close,
-    CASE WHEN bar.date < chain.ex_dates[cardinality(chain.ex_dates)]
-        THEN chain.factors[width_bucket(bar.date, chain.ex_dates) + 1] ELSE 1 END AS dividend_factor,
-    bar.close * CASE WHEN bar.date < chain.ex_dates[cardinality(chain.ex_dates)]
-        THEN chain.factors[width_bucket(bar.date, chain.ex_dates) + 1] ELSE 1 END AS total_return_close
+    coalesce(chain.factors[width_bucket(bar.date, chain.ex_dates) + 1], 1) AS dividend_factor,
+    bar.close * coalesce(chain.factors[width_bucket(bar.date, chain.ex_dates) + 1], 1) AS total_return_close
 FROM adjusted_ohlcv_daily bar
 LEFT JOIN chains_by_symbol chain ON chain.symbol = bar.symbol;
