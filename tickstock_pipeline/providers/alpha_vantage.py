@@ -86,19 +86,13 @@ class AlphaVantageProvider:
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
         """See :meth:`HistoricalProvider.fetch_splits`."""
-        found = [
-            Split(symbol, ex_date, ratio)
-            for ex_date, ratio in self._events(symbol, "SPLITS", "effective_date", "split_factor")
-        ]
-        return tuple(sorted(found, key=lambda split: split.ex_date))
+        found = self._events(symbol, "SPLITS", "effective_date", "split_factor")
+        return tuple(Split(symbol, ex_date, ratio) for ex_date, ratio in found if ratio != 1)
 
     def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`HistoricalProvider.fetch_dividends`."""
-        found = [
-            Dividend(symbol, ex_date, amount)
-            for ex_date, amount in self._events(symbol, "DIVIDENDS", "ex_dividend_date", "amount")
-        ]
-        return tuple(sorted(found, key=lambda dividend: dividend.ex_date))
+        found = self._events(symbol, "DIVIDENDS", "ex_dividend_date", "amount")
+        return tuple(Dividend(symbol, ex_date, amount) for ex_date, amount in found)
 
     def catalogue(self) -> tuple[Listing, ...]:
         """Its list of symbols has no dates of their bars."""
@@ -156,7 +150,7 @@ class AlphaVantageProvider:
         if not rows:
             # an unknown symbol has none either
             self._ensure_known(symbol)
-        events = []
+        events: dict[date, float] = {}
         for row in rows:
             try:
                 text = str(row[date_field])
@@ -165,11 +159,14 @@ class AlphaVantageProvider:
                 ex_date, value = date.fromisoformat(text), float(row[value_field])
             except (LookupError, TypeError, ValueError):
                 value = math.nan
+            if value == 0 and function == "DIVIDENDS":
+                continue
             if not (math.isfinite(value) and value > 0):
                 # a bar can be left out; a split that is left out makes every price before it wrong
                 raise untrusted(symbol, f"has one of its {function.lower()} without a date or a number")
-            events.append((ex_date, value))
-        return events
+            # two on one day are a regular and a special dividend
+            events[ex_date] = events.get(ex_date, 0.0) + value
+        return sorted(events.items())
 
     def _bars(
         self, symbol: str, timeframe: Timeframe, series: dict[str, Any], first: date, last: date, asked_at: datetime
@@ -186,9 +183,7 @@ class AlphaVantageProvider:
             except (LookupError, TypeError, ValueError):
                 moment, values = None, []
             if moment is None:
-                reason = "the row has no time, or something else than numbers in it"
-                raw = {str(key): str(value) for key, value in row.items()} if isinstance(row, dict) else {}
-                unreadable.append(RefusedBar(symbol, timeframe, str(stamp), reason, {**raw}))
+                unreadable.append(_unreadable(symbol, timeframe, stamp, row))
                 continue
             if timeframe is Timeframe.MINUTE:
                 moment = moment.replace(tzinfo=EXCHANGE_ZONE).astimezone(UTC).replace(tzinfo=None)
@@ -238,6 +233,14 @@ def _series_of(symbol: str, answer: dict[str, Any], name: str, size: str, *, int
     if size == "full" and said.get("Output Size", "").lower().startswith("compact"):
         raise untrusted(symbol, "has the last rows only, where all were asked for")
     return series
+
+
+def _unreadable(symbol: str, timeframe: Timeframe, stamp: str, row: Any) -> RefusedBar:
+    fields = row.items() if isinstance(row, dict) else [("row", row)]
+    # PostgreSQL stores no NUL
+    shown = {str(key): str(value).replace("\0", "\N{REPLACEMENT CHARACTER}") for key, value in fields}
+    reason = "the row has no time, or something else than numbers in it"
+    return RefusedBar(symbol, timeframe, stamp.replace("\0", "\N{REPLACEMENT CHARACTER}"), reason, {**shown})
 
 
 def _moment(timeframe: Timeframe, stamp: str) -> datetime | None:

@@ -10,6 +10,7 @@ answer repeats the key, which notices of a spent quota do, it is struck out.
 
 import json
 import re
+import weakref
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -32,8 +33,13 @@ from tickstock_pipeline.providers.retries import call_with_retries, retry_after_
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
 
 _NOTICES = ("Error Message", "Note", "Information")
-_BURST_SECONDS = 2.0
-_MINUTE_SECONDS = 60.0
+# What a notice says of a quota, and after how many seconds to ask again; None: at midnight. The first that is found
+# counts: the notice of a burst names the quota of the day too, and an old one that of the minute and of the day.
+_QUOTAS: tuple[tuple[re.Pattern[str], float | None], ...] = (
+    (re.compile(r"\b(per|a) second\b|sparingly", re.IGNORECASE), 2.0),
+    (re.compile(r"\b(per|a) minute\b", re.IGNORECASE), 60.0),
+    (re.compile(r"\b(per|a) day\b|daily rate limit", re.IGNORECASE), None),
+)
 _LONGEST_EXCERPT = 300
 _PLAN_ADVICE = (
     "Raise the plan at https://www.alphavantage.co/premium/, or name another provider behind this one in "
@@ -62,6 +68,8 @@ class AlphaVantageClient:
         self._now = now
         self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=_AddingKey(api_key))
         self._refused: dict[str, date] = {}
+        # a client that nobody closes leaves its connection to the garbage collector, which complains
+        weakref.finalize(self, self._http.close)
 
     def ask(self, symbol: str, function: str, *, feature: str = "", **parameters: str) -> dict[str, Any]:
         """The answer to one question about one symbol.
@@ -130,21 +138,17 @@ class AlphaVantageClient:
 
     def _notice(self, symbol: str, function: str, text: str) -> ProviderError:
         """The error that a notice stands for. Notices of a quota name the premium plans too, so they come first."""
-        said = text.lower()
-        if "per second" in said or "sparingly" in said:
-            return self._rate_limited(symbol, _BURST_SECONDS)
-        if "per minute" in said:
-            return self._rate_limited(symbol, _MINUTE_SECONDS)
-        if "per day" in said or "daily rate limit" in said:
-            return self._rate_limited(symbol, self._seconds_to_midnight())
-        if "premium" in said:
+        for pattern, seconds in _QUOTAS:
+            if pattern.search(text):
+                return self._rate_limited(symbol, self._seconds_to_midnight() if seconds is None else seconds)
+        if re.search("premium", text, re.IGNORECASE):
             return _PlanLacksError(f"Provider alpha_vantage: the account's plan does not have {function}.")
-        if "invalid api call" in said:
+        if re.search("api ?key", text, re.IGNORECASE):
+            return ProviderRefusedError("Provider alpha_vantage refuses the API key.", advice=_KEY_ADVICE)
+        if re.search("invalid api call", text, re.IGNORECASE):
             return UnknownSymbolError(
                 f"Provider alpha_vantage has no symbol {symbol!r}.", advice="It may be misspelt, renamed or delisted."
             )
-        if "apikey" in said or "api key" in said:
-            return ProviderRefusedError("Provider alpha_vantage refuses the API key.", advice=_KEY_ADVICE)
         excerpt = self._without_key(text)[:_LONGEST_EXCERPT]
         return untrusted(symbol, f"is a notice that is not known: {excerpt}")
 

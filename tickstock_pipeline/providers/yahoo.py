@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -27,9 +26,9 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.yahoo_adjustment import as_traded, unadjusted_split, volume_as_traded
-from tickstock_pipeline.providers.yahoo_chart import EXCHANGE_ZONE, Chart, ChartClient
+from tickstock_pipeline.providers.yahoo_answer import EXCHANGE_ZONE
+from tickstock_pipeline.providers.yahoo_chart import Chart, ChartClient
 
-_ZONE = ZoneInfo(EXCHANGE_ZONE)
 # Yahoo refuses 100
 _YEARS_A_REQUEST = 98
 _DAYS_OF_MINUTES = 29
@@ -119,7 +118,7 @@ class YahooProvider:
             kept = self._kept.get(symbol)
         if kept is not None and (now - kept.at).total_seconds() <= _KEPT_SECONDS:
             return kept
-        today = now.astimezone(_ZONE).date()
+        today = now.astimezone(EXCHANGE_ZONE).date()
         asked = _Asked(now, self._client.chart(symbol, "1d", date(today.year - _YEARS_A_REQUEST, 1, 1), today))
         with self._lock:
             self._kept[symbol] = asked
@@ -129,7 +128,7 @@ class YahooProvider:
         return asked
 
     def _minutes(self, symbol: str, first: date, last: date) -> list[_Asked]:
-        today = self._now().astimezone(_ZONE).date()
+        today = self._now().astimezone(EXCHANGE_ZONE).date()
         day = max(first, today - timedelta(days=_DAYS_OF_MINUTES))
         last = min(last, today)
         pieces = []

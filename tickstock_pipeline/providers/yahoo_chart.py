@@ -9,44 +9,30 @@ What the prices mean is :mod:`tickstock_pipeline.providers.yahoo`; nothing is un
    request budget and the retries are ours, and what ``YfData`` adds is left out: one session for the whole process,
    two requests for a cookie that charts do not need, another for the time zone, a second request after every error,
    a cache that answers the same question from memory for ever, and databases in the user's home.
-3. Only a complete answer to the question asked is handed on. Splits and dividends are read from it beside the rows:
-   the library would move one that lies on a day without a row to the row before.
+3. Only a complete answer to the question asked is handed on (:mod:`tickstock_pipeline.providers.yahoo_answer`).
 
 Yahoo answers programs that do not look like a browser with 429, hence ``curl_cffi``, as in ``yfinance`` itself.
 """
 
-import json
+import warnings
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
 from curl_cffi import requests
-from yfinance import utils
 from yfinance.config import YfConfig
 from yfinance.exceptions import YFException, YFPricesMissingError
 from yfinance.scrapers.history import PriceHistory
 
-from tickstock_pipeline.errors import (
-    ProviderAnswerError,
-    ProviderError,
-    ProviderRefusedError,
-    ProviderUnavailableError,
-    RateLimitedError,
-    UnknownSymbolError,
-)
-from tickstock_pipeline.market.adjustment import Dividend, Split
+from tickstock_pipeline.errors import ProviderUnavailableError, RateLimitedError
 from tickstock_pipeline.market.bar import FloatArray, TimeArray
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
-
-EXCHANGE_ZONE = "America/New_York"
+from tickstock_pipeline.providers.yahoo_answer import EXCHANGE_ZONE, Dividends, Splits, chart_of, is_too_many, untrusted
 
 _LIBRARY_URL = "https://query2.finance.yahoo.com"
-_QUOTE_FIELDS = ("open", "high", "low", "close", "volume")
 _COLUMNS = ("Open", "High", "Low", "Close", "Volume")
-_TOO_MANY = frozenset({429, 999})
-_LONGEST_EXCERPT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +52,8 @@ class Chart:
     low: FloatArray
     close: FloatArray
     volume: FloatArray
-    splits: tuple[Split, ...]
-    dividends: tuple[Dividend, ...]
+    splits: Splits
+    dividends: Dividends
 
 
 class ChartClient:
@@ -88,6 +74,8 @@ class ChartClient:
         self._session: requests.Session[requests.Response] = requests.Session(impersonate="chrome")
         # else the library logs what went wrong and gives an empty table
         YfConfig.debug.hide_exceptions = False
+        # it asks to see what pandas will take away from it, which only its authors can change
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="yfinance")
 
     def chart(self, symbol: str, interval: str, first: date, last: date) -> Chart:
         """Rows and events from ``first`` to ``last``, both included, dates in New York.
@@ -109,7 +97,7 @@ class ChartClient:
     def _ask(self, symbol: str, interval: str, first: date, last: date) -> Chart:
         spelled = symbol.replace(".", "-").replace("/", "-")
         answer = _Answer(self, symbol, spelled, interval)
-        history = PriceHistory(answer, spelled, EXCHANGE_ZONE, session=self._session)
+        history = PriceHistory(answer, spelled, EXCHANGE_ZONE.key, session=self._session)
         try:
             rows = history.history(
                 interval=interval,
@@ -122,25 +110,27 @@ class ChartClient:
                 repair=False,
                 timeout=self._timeout,
             )
-            return _chart_of(symbol, rows, answer.events, is_daily=interval == "1d")
+            columns = _columns(rows, is_daily=interval == "1d")
         except YFPricesMissingError:
-            return _chart_of(symbol, utils.empty_df(), answer.events, is_daily=interval == "1d")
+            nothing = np.empty(0, np.float64)
+            columns = np.empty(0, "datetime64[us]"), nothing, nothing, nothing, nothing, nothing
         except (YFException, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-            raise _untrusted(symbol, f"cannot be read ({type(error).__name__})") from error
+            raise untrusted(symbol, f"cannot be read ({type(error).__name__})") from error
+        return Chart(*columns, splits=answer.splits, dividends=answer.dividends)
 
     def request(self, symbol: str, url: str, params: dict[str, Any]) -> requests.Response:
-        """Send one request and give the answer, whatever its status.
+        """Send one request and give the answer, whatever its status but "too many requests".
 
         Raises
         ------
         RateLimitedError
-            If the budget is spent.
+            If the budget is spent, or Yahoo says so.
         ProviderUnavailableError
             If there is no whole answer.
         """
         self._budget.acquire()
         try:
-            return self._session.request(
+            response = self._session.request(
                 "GET",
                 self._base_url + url.removeprefix(_LIBRARY_URL),
                 params=params,
@@ -152,15 +142,15 @@ class ChartClient:
                 f"Provider yahoo gave no whole answer for {symbol} ({type(error).__name__}).",
                 advice="Check the network and TICKSTOCK_YAHOO_URL, then import again.",
             ) from error
-
-    def rate_limited(self, symbol: str, seconds: float | None) -> RateLimitedError:
-        """The error for an answer that says "too many requests"; everybody on this account pauses."""
-        self._budget.penalise(seconds)
-        return RateLimitedError(
-            f"Provider yahoo refuses {symbol} for now: too many requests.",
-            retry_after_seconds=seconds,
-            advice="Lower TICKSTOCK_YAHOO_CALLS_PER_MINUTE, or wait: Yahoo blocks an address for minutes to hours.",
-        )
+        if is_too_many(response):
+            seconds = retry_after_seconds({name: value or "" for name, value in response.headers.items()})
+            self._budget.penalise(seconds)
+            raise RateLimitedError(
+                f"Provider yahoo refuses {symbol} for now: too many requests.",
+                retry_after_seconds=seconds,
+                advice="Lower TICKSTOCK_YAHOO_CALLS_PER_MINUTE, or wait: Yahoo blocks an address for minutes to hours.",
+            )
+        return response
 
 
 class _Answer:
@@ -173,17 +163,12 @@ class _Answer:
         self._interval = interval
         self._payload: dict[str, Any] = {}
         self.text = ""
-        self.events: dict[str, Any] = {}
+        self.splits: Splits = ()
+        self.dividends: Dividends = ()
 
     def get(self, url: str, params: dict[str, Any], timeout: float) -> "_Answer":
         response = self._client.request(self._symbol, url, params)
-        if response.status_code in _TOO_MANY:
-            raise self._client.rate_limited(
-                self._symbol, retry_after_seconds({name: value or "" for name, value in response.headers.items()})
-            )
-        result = _result_of(self._symbol, self._spelled, response)
-        _check(self._symbol, self._spelled, self._interval, result)
-        self.events = {"events": result.pop("events", None) or {}}
+        result, self.splits, self.dividends = chart_of(self._symbol, self._spelled, self._interval, response)
         self._payload = {"chart": {"result": [result], "error": None}}
         return self
 
@@ -194,100 +179,8 @@ class _Answer:
         return self._payload
 
 
-def _result_of(symbol: str, spelled: str, response: requests.Response) -> dict[str, Any]:
-    status = response.status_code
-    if status >= 500 or "Will be right back" in response.text:
-        raise ProviderUnavailableError(
-            f"Provider yahoo cannot answer for {symbol} at the moment (HTTP {status}).", advice="Import again later."
-        )
-    if status in (401, 403):
-        raise ProviderRefusedError(
-            f"Provider yahoo refuses to answer for {symbol} (HTTP {status}).",
-            advice="Yahoo blocks some networks and countries; use another provider there.",
-        )
-    try:
-        chart = json.loads(response.content)["chart"]
-        failure, results = chart.get("error"), chart.get("result")
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise _untrusted(symbol, f"is no chart (HTTP {status})") from None
-    if failure:
-        raise _failure(symbol, spelled, failure)
-    if status != 200 or not isinstance(results, list) or len(results) != 1 or not isinstance(results[0], dict):
-        raise _untrusted(symbol, f"holds no chart (HTTP {status})")
-    result: dict[str, Any] = results[0]
-    return result
-
-
-def _failure(symbol: str, spelled: str, failure: Any) -> ProviderError | YFPricesMissingError:
-    code, description = (
-        (str(failure.get("code")), str(failure.get("description"))) if isinstance(failure, dict) else ("", str(failure))
-    )
-    if code == "Not Found":
-        return UnknownSymbolError(
-            f"Provider yahoo has no symbol {symbol!r}.", advice="It may be misspelt, renamed or delisted."
-        )
-    if "Data doesn't exist" in description or "must be within the last" in description:
-        return YFPricesMissingError(spelled, "")
-    return _untrusted(symbol, f"is an error: {code} {description}"[:_LONGEST_EXCERPT])
-
-
-def _check(symbol: str, spelled: str, interval: str, result: dict[str, Any]) -> None:
-    """Raise unless the result is a whole chart of what was asked for."""
-    try:
-        meta = result["meta"]
-        named, zone = str(meta["symbol"]), str(meta["exchangeTimezoneName"])
-        granularity = meta.get("dataGranularity", interval)
-        times = result.get("timestamp") or []
-        quote = result["indicators"]["quote"][0]
-        lengths = {len(quote[field]) for field in _QUOTE_FIELDS} if times else set()
-        is_numeric = all(
-            value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-            for values in ([times] + [quote[field] for field in _QUOTE_FIELDS] if times else [])
-            for value in values
-        )
-    except (LookupError, TypeError, AttributeError):
-        raise _untrusted(symbol, "is no chart") from None
-    if named.upper() != spelled:
-        raise _untrusted(symbol, f"is about {named[:_LONGEST_EXCERPT]!r}")
-    if granularity != interval:
-        raise _untrusted(symbol, f"has rows of {str(granularity)[:_LONGEST_EXCERPT]} where {interval} was asked for")
-    if zone != EXCHANGE_ZONE:
-        raise UnknownSymbolError(
-            f"Provider yahoo has {symbol!r} on the clock of {zone[:_LONGEST_EXCERPT]}, not on New York's.",
-            advice="Only symbols of exchanges in the USA can be imported.",
-        )
-    if lengths - {len(times)} or not is_numeric:
-        raise _untrusted(symbol, "is cut off or has something else than numbers in it")
-    if not times:
-        raise YFPricesMissingError(spelled, "")
-
-
-def _chart_of(symbol: str, rows: Any, events: dict[str, Any], *, is_daily: bool) -> Chart:
-    dividends, splits, _ = utils.parse_actions(events)
-    index = rows.index
-    if index.tz is not None:
-        # a day is its date in New York
-        index = index.tz_localize(None) if is_daily else index.tz_convert("UTC").tz_localize(None)
-    open_, high, low, close, volume = (rows[column].to_numpy(np.float64) for column in _COLUMNS)
-    return Chart(
-        index.to_numpy().astype("datetime64[us]"),
-        open_,
-        high,
-        low,
-        close,
-        volume,
-        tuple(Split(symbol, day, float(ratio)) for day, ratio in _dated(splits, "Stock Splits")),
-        tuple(Dividend(symbol, day, float(amount)) for day, amount in _dated(dividends, "Dividends")),
-    )
-
-
-def _dated(events: Any, column: str) -> list[tuple[date, float]]:
-    days = events.index.tz_localize("UTC").tz_convert(EXCHANGE_ZONE).date
-    return list(zip(days, events[column].tolist(), strict=True))
-
-
-def _untrusted(symbol: str, what: str) -> ProviderAnswerError:
-    return ProviderAnswerError(
-        f"Provider yahoo's answer for {symbol} {what}.",
-        advice="Import again later; if it stays so, use another provider for this symbol.",
-    )
+def _columns(rows: Any, *, is_daily: bool) -> tuple[Any, ...]:
+    """Time, prices and volume of the library's table."""
+    # a day is its date in New York
+    index = rows.index.tz_localize(None) if is_daily else rows.index.tz_convert("UTC").tz_localize(None)
+    return index.to_numpy().astype("datetime64[us]"), *(rows[column].to_numpy(np.float64) for column in _COLUMNS)
