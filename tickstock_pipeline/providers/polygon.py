@@ -82,7 +82,12 @@ class PolygonProvider:
         return _CONCURRENCY_UNDER_A_LIMIT if self._budget.is_limited else _CONCURRENCY
 
     def earliest(self, timeframe: Timeframe, today: date) -> date | None:
-        """Two years back on the free plan, which its limit shows; else the beginning of Polygon's history."""
+        """Two years back on the free plan, which its limit shows; else the beginning of Polygon's history.
+
+        Another server than Polygon's own has whatever it has.
+        """
+        if not self._client.is_official:
+            return None
         per_minute = self._budget.per_minute
         if per_minute is None or per_minute > _FREE_CALLS_PER_MINUTE:
             return _FIRST_DAY

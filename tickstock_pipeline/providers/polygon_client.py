@@ -46,9 +46,9 @@ _CHUNK = 2**18
 _DEADLINE_IN_TIMEOUTS = 4
 
 _ANSWERED = frozenset({"OK", "DELAYED"})
-# One API under its old and its new name: each gives pages of the other.
-_SAME_SERVER = frozenset({"api.massive.com", "api.polygon.io"})
-_SPENT = re.compile(r"maximum requests|rate limit|too many requests|requests of this minute", re.IGNORECASE)
+# One API under its new and its old name: each gives links to the other.
+_OFFICIAL_SERVERS = frozenset({"api.massive.com", "api.polygon.io"})
+_SPENT = re.compile(r"maximum requests|rate limit|too many requests|quota", re.IGNORECASE)
 
 
 class PolygonClient:
@@ -85,6 +85,11 @@ class PolygonClient:
             "timeout": urllib3.Timeout(connect=timeout, read=timeout),
         }
         self._rest.client = _StatusKeepingPool(**settings)
+
+    @property
+    def is_official(self) -> bool:
+        """Whether the server is Polygon's own, and not another one that speaks its language."""
+        return urlsplit(self._base_url).hostname in _OFFICIAL_SERVERS
 
     def pages(self, what: str, symbol: str, endpoint: Endpoint) -> Iterator[Page]:
         """The answer's pages, each asked for when it is wanted.
@@ -198,7 +203,7 @@ class PolygonClient:
         """Path and query of a link to the next page, below the base URL."""
         parts = urlsplit(next_url) if isinstance(next_url, str) else None
         base = urlsplit(self._base_url)
-        if parts is None or not (parts.netloc == base.netloc or {parts.hostname, base.hostname} <= _SAME_SERVER):
+        if parts is None or not (parts.netloc == base.netloc or {parts.hostname, base.hostname} <= _OFFICIAL_SERVERS):
             raise untrusted(what, "the link to its next page leads to another server")
         path = parts.path.removeprefix(base.path)
         return f"{path}?{parts.query}" if parts.query else path
