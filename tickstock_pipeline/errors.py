@@ -66,7 +66,11 @@ class ProviderRefusedError(ProviderError):
 
 
 class ProviderUnavailableError(ProviderError):
-    """The provider does not answer, or says that it cannot at the moment."""
+    """The provider does not answer, or cannot now; ``retry_after_seconds`` where it said when to ask again."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, advice: str = "") -> None:
+        super().__init__(message, advice=advice)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class RateLimitedError(ProviderError):

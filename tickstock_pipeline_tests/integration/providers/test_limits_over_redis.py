@@ -1,0 +1,232 @@
+"""Request budgets that threads and processes share over a real Redis."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import redis
+from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
+from limits.storage import RedisStorage
+from limits.strategies import MovingWindowRateLimiter
+from pydantic import SecretStr
+
+from tickstock_pipeline.errors import RateLimitedError
+from tickstock_pipeline.providers.limits import RequestBudget, budget_of, request_budget, window_of
+from tickstock_pipeline.runtime.redis import EmbeddedRedis
+from tickstock_pipeline.settings import Settings
+
+FIVE_IN_TWO_SECONDS = RateLimitItemPerSecond(5, 2)
+
+# Prints when each of its requests was allowed: CLOCK_MONOTONIC is the same in all processes of a machine.
+PROCESS = """
+import sys, time
+from limits import RateLimitItemPerSecond
+from tickstock_pipeline.providers.limits import budget_of
+budget = budget_of("polygon", "account", [RateLimitItemPerSecond(5, 2)], sys.argv[1], longest_wait=60)
+sys.stdin.readline()
+for _ in range(int(sys.argv[2])):
+    budget.acquire()
+    print(time.monotonic(), flush=True)
+"""
+
+
+def budget(redis_url: str, account: str = "account", longest_wait: float = 60.0) -> RequestBudget:
+    return budget_of("polygon", account, [FIVE_IN_TWO_SECONDS], redis_url, longest_wait=longest_wait)
+
+
+def most_in(times: Sequence[float], seconds: float) -> int:
+    return max(sum(first <= time < first + seconds for time in times) for first in times)
+
+
+@pytest.fixture
+def redis_settings(clean_environment: None, redis_url: str) -> Settings:
+    """Settings that need no database."""
+    return Settings.load(_env_file=None, redis_url=SecretStr(redis_url))
+
+
+def test_threads_and_processes_together_never_send_one_request_over(redis_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, redis_url, "6"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.close()
+    own: list[float] = []
+
+    def send() -> None:
+        shared.acquire()
+        own.append(time.monotonic())
+
+    shared = budget(redis_url)
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    outputs = []
+    for process in processes:
+        assert process.stdout is not None
+        with process, process.stdout:
+            outputs.append([float(line) for line in process.stdout])
+    times = sorted(own + outputs[0] + outputs[1])
+
+    assert len(times) == 15
+    assert most_in(times, 2.0) == 5
+    # fair: neither process had to wait for the other to finish
+    assert min(outputs[0][-1], outputs[1][-1]) > max(outputs[0][2], outputs[1][2])
+
+
+def test_the_limit_costs_little_more_than_its_own_time(redis_url: str) -> None:
+    def seconds_for_ten_more(account: str) -> float:
+        shared = budget(redis_url, account)
+        shared.acquire()
+        start = time.monotonic()
+        for _ in range(10):
+            shared.acquire()
+        return time.monotonic() - start
+
+    # a busy machine wakes us late, so that a slot is lost
+    assert any(4.0 <= seconds_for_ten_more(account) <= 4.0 * 1.05 for account in ("first", "second", "third"))
+
+
+def test_others_who_use_the_same_library_see_and_respect_the_window(redis_url: str) -> None:
+    shared = budget(redis_url)
+    for _ in range(3):
+        shared.acquire()
+    limiter = MovingWindowRateLimiter(RedisStorage(redis_url))
+
+    assert limiter.get_window_stats(FIVE_IN_TWO_SECONDS, "{account}").remaining == 2
+    assert limiter.hit(FIVE_IN_TWO_SECONDS, "{account}")
+    assert limiter.hit(FIVE_IN_TWO_SECONDS, "{account}")
+    start = time.monotonic()
+    shared.acquire()
+    assert time.monotonic() - start > 1.5
+
+
+def test_accounts_and_providers_do_not_share(redis_url: str, redis_settings: Settings) -> None:
+    for provider, account in [("polygon", "one"), ("polygon", "other"), ("alpha_vantage", "one"), ("yahoo", None)]:
+        request_budget(redis_settings, provider, account, 1, 0, longest_wait=0.0).acquire()
+
+    with pytest.raises(RateLimitedError, match="polygon"):
+        request_budget(redis_settings, "polygon", "one", 1, 0, longest_wait=0.0).acquire()
+
+
+def test_a_pause_holds_up_everybody_on_the_account(redis_url: str) -> None:
+    one, other, stranger = (budget(redis_url, name, longest_wait=0.0) for name in ("account", "account", "stranger"))
+    one.penalise(30.0)
+
+    with pytest.raises(RateLimitedError) as refused:
+        other.acquire()
+    assert refused.value.retry_after_seconds == pytest.approx(30.0, abs=1.0)
+    stranger.acquire()
+
+
+def test_a_pause_reaches_those_who_already_wait_and_the_limit_still_holds(redis_url: str) -> None:
+    shared = budget(redis_url)
+    times: list[float] = []
+
+    def send() -> None:
+        shared.acquire()
+        times.append(time.monotonic())
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10.0
+    with redis.Redis.from_url(redis_url) as client:
+        while client.llen("LIMITS:LIMITER/{account}/5/2/second") < 5 or len(times) < 5:  # type: ignore[operator]
+            assert time.monotonic() < deadline
+    paused = time.monotonic()
+    budget(redis_url).penalise(2.5)
+    for thread in threads:
+        thread.join()
+    times.sort()
+
+    assert times[5] >= paused + 2.5
+    assert most_in(times, 2.0) == 5
+
+
+def test_what_redis_forgets_is_put_back_by_those_who_remember(redis_url: str) -> None:
+    one = budget(redis_url, longest_wait=0.0)
+    other = budget(redis_url, longest_wait=0.0)
+    for shared in (one, one, one, other, other):
+        shared.acquire()
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        # one puts back three, so two more fit, until the other puts back its two
+        one.acquire()
+        with pytest.raises(RateLimitedError):
+            other.acquire()
+        with pytest.raises(RateLimitedError):
+            one.acquire()
+        assert client.llen("LIMITS:LIMITER/{account}/5/2/second") == 5
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    server = EmbeddedRedis(tmp_path)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def test_without_redis_a_part_of_the_budget_is_used_until_it_is_back(
+    own_redis: EmbeddedRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = own_redis.start()
+    shared = budget_of("polygon", f"account-of-{url}", [RateLimitItemPerSecond(8, 1)], url, longest_wait=60.0)
+    shared.acquire()
+    own_redis.stop()
+
+    start = time.monotonic()
+    for _ in range(4):
+        shared.acquire()
+    # a second of nothing, then two a second instead of eight
+    assert 2.0 <= time.monotonic() - start < 4.0
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "does not answer" in caplog.text
+
+    url_again = own_redis.start()
+    assert url_again == url
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        shared.acquire()
+    assert "answers again" in caplog.text
+    with redis.Redis.from_url(url) as client:
+        (key,) = client.keys("LIMITS:LIMITER/*")  # type: ignore[misc]
+        # what was sent while it was away is counted, too
+        assert client.llen(key) >= 3
+
+
+def test_no_password_is_shown(caplog: pytest.LogCaptureFixture, free_tcp_port: int) -> None:
+    shared = budget_of(
+        "polygon",
+        "nobody",
+        [RateLimitItemPerMinute(60)],
+        f"redis://:topsecret@127.0.0.1:{free_tcp_port}/0",
+        longest_wait=0.0,
+    )
+    with pytest.raises(RateLimitedError) as refused:
+        shared.acquire()
+
+    assert "topsecret" not in caplog.text + str(refused.value) + repr(shared)
+
+
+def test_the_day_of_a_free_account_lasts_a_day(redis_settings: Settings) -> None:
+    shared = request_budget(redis_settings, "alpha_vantage", "free", 0, 25, longest_wait=0.0)
+    for _ in range(24):
+        shared.acquire()
+
+    with pytest.raises(RateLimitedError) as refused:
+        shared.acquire()
+    assert window_of(RateLimitItemPerMinute(5)).seconds > 60
+    assert refused.value.retry_after_seconds == pytest.approx(86400, rel=0.01)
