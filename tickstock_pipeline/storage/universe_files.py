@@ -1,0 +1,179 @@
+"""The folder of universe files, and the files that ship with this package.
+
+It is in this layer, next to the tables of universes, because a key is looked up in both. A name that comes from
+outside, such as a job's ``csv_file``, never reaches the file system before :func:`read_universe_file` has found it to
+be a bare name; what it names must then be a regular file inside the folder.
+"""
+
+import os
+import re
+import stat
+from importlib.resources import files
+from pathlib import Path
+
+from tickstock_pipeline.errors import UniverseError
+from tickstock_pipeline.market.universe import Universe, folded, shown, universe_key
+from tickstock_pipeline.market.universe_csv import MAX_BYTES, parse_universe
+
+_ENDING = ".csv"
+_BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.&+ -]{0,95}\.csv", re.IGNORECASE | re.ASCII)
+_PACKAGED = files("tickstock_pipeline.storage") / "universe_seeds"
+
+
+def read_universe_file(folder: Path, csv_file: str) -> Universe:
+    """The universe that a file of the folder lists, or, where the folder has none of that name, a packaged one.
+
+    Parameters
+    ----------
+    folder : of universe files; it need not exist
+    csv_file : the bare name of a file; not trusted
+
+    Returns
+    -------
+    The universe under the key that the file's name gives, with the lines that are not used; it has a member.
+
+    Raises
+    ------
+    UniverseError
+        If it is not a bare name, there is no such file, it is a link that leads out of the folder, no regular file,
+        or cannot be read as a list of symbols. The advice lists the files that there are.
+    """
+    if not is_universe_file(csv_file) or not _BARE_NAME.fullmatch(csv_file):
+        raise UniverseError(
+            f"{shown(csv_file)} is not the name of a universe file: a bare name that ends in {_ENDING} is.",
+            advice=_there_are(folder),
+        )
+    key = universe_key(csv_file[: -len(_ENDING)])
+    data = _folder_bytes(folder, csv_file)
+    if data is None:
+        data = _packaged_bytes(csv_file)
+    if data is None:
+        raise UniverseError(f"There is no universe file {shown(csv_file)}.", advice=_there_are(folder))
+    return _with_members(parse_universe(data, key=key, file=csv_file))
+
+
+def read_universe_path(path: Path, key: str | None = None) -> Universe:
+    """The universe that a file anywhere lists, for the person at the terminal; never for a name from outside.
+
+    Parameters
+    ----------
+    path : of a CSV file
+    key : of the universe; None: by the file's name
+
+    Returns
+    -------
+    The universe; without a single member if every line is a problem.
+
+    Raises
+    ------
+    UniverseError
+        If the file cannot be read as a list of symbols.
+    """
+    try:
+        data = _regular_bytes(path)
+    except OSError as error:
+        raise UniverseError(
+            f"{path} cannot be read: {error.strerror or error}.", advice="Give the path of a CSV file."
+        ) from error
+    return parse_universe(data, key=universe_key(path.stem if key is None else key), file=path.name)
+
+
+def is_universe_file(text: str) -> bool:
+    """Whether a text names a file, not a key."""
+    return text.lower().endswith(_ENDING)
+
+
+def folder_files(folder: Path) -> list[str]:
+    """Names of the folder's universe files, sorted; none if there is no such folder.
+
+    Raises
+    ------
+    UniverseError
+        If the folder cannot be read.
+    """
+    try:
+        return sorted(
+            path.name
+            for path in folder.iterdir()
+            if _BARE_NAME.fullmatch(path.name) and path.is_file() and _is_inside(folder, path)
+        )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UniverseError(
+            f"The universe folder cannot be read: {error.strerror or error}.",
+            advice="Set TICKSTOCK_UNIVERSE_DIR to a folder that this user can read.",
+        ) from error
+
+
+def packaged_files() -> list[str]:
+    """Names of the universe files that ship with this package, sorted."""
+    return sorted(entry.name for entry in _PACKAGED.iterdir() if is_universe_file(entry.name))
+
+
+def file_of_key(names: list[str], key: str) -> str | None:
+    """The file that a key stands for: of that very name, else of one that differs in case and separators only.
+
+    Raises
+    ------
+    UniverseError
+        If several differ so.
+    """
+    if f"{key}{_ENDING}" in names:
+        return f"{key}{_ENDING}"
+    found = [name for name in names if folded(name[: -len(_ENDING)]) == folded(key)]
+    if len(found) > 1:
+        raise UniverseError(
+            f"The key {key} fits several universe files: {', '.join(found)}.", advice="Keep one, or name the file."
+        )
+    return found[0] if found else None
+
+
+def _folder_bytes(folder: Path, name: str) -> bytes | None:
+    path = folder / name
+    try:
+        if not _is_inside(folder, path):
+            raise UniverseError(
+                f"The universe file {shown(name)} is a link that leads out of the universe folder.",
+                advice="Put the file itself into the folder.",
+            )
+        return _regular_bytes(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UniverseError(
+            f"The universe file {shown(name)} cannot be read: {error.strerror or error}.", advice=_there_are(folder)
+        ) from error
+
+
+def _packaged_bytes(name: str) -> bytes | None:
+    return (_PACKAGED / name).read_bytes() if name in packaged_files() else None
+
+
+def _is_inside(folder: Path, path: Path) -> bool:
+    # links within the folder are fine: a mounted Kubernetes ConfigMap consists of them
+    return path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
+
+
+def _regular_bytes(path: Path) -> bytes:
+    """The file's content, of one that is too large only as much as shows it."""
+    # a pipe that nobody writes to would hold up the opening for ever
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UniverseError(f"{shown(path.name)} is no regular file.", advice="Give a CSV file.")
+        return file.read(MAX_BYTES + 1)
+
+
+def _with_members(universe: Universe) -> Universe:
+    if not universe.members:
+        raise UniverseError(
+            f"{universe.source} has no line that can be used; {universe.problems[0]}.",
+            advice="`tickstock universe check` lists every line with its reason.",
+        )
+    return universe
+
+
+def _there_are(folder: Path) -> str:
+    there = ", ".join(dict.fromkeys([*folder_files(folder), *packaged_files()]))
+    return f"The universe files are: {there}. Put others into the universe folder (TICKSTOCK_UNIVERSE_DIR)."
