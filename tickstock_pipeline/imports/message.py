@@ -97,7 +97,7 @@ class CancelRequest:
     requested_by: str | None = None
 
 
-class _Unusable(Exception):
+class _UnusableFieldError(Exception):
     """A field has a value that cannot be used; the text is for the job's ``error_message``."""
 
 
@@ -120,7 +120,7 @@ def parse_job(data: bytes) -> JobRequest | InvalidRequest:
     requested_by = _requested_by(document)
     try:
         return _request(document, job_id, requested_by, kept)
-    except _Unusable as unusable:
+    except _UnusableFieldError as unusable:
         return InvalidRequest(
             job_id=job_id,
             job_type=job_type if isinstance(job_type, str) and job_type in _NAMES_SYMBOLS else "unknown",
@@ -179,12 +179,12 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
     values = document.values
     repeated = [key for key in _KNOWN_KEYS if key in document.repeated]
     if repeated:
-        raise _Unusable(f"{repeated[0]} comes twice")
+        raise _UnusableFieldError(f"{repeated[0]} comes twice")
     job_type = values.get("job_type")
     if job_type is None:
-        raise _Unusable("job_type is missing")
+        raise _UnusableFieldError("job_type is missing")
     if not isinstance(job_type, str) or job_type not in _NAMES_SYMBOLS:
-        raise _Unusable(f"job_type {_shown(job_type)} is none of {', '.join(_NAMES_SYMBOLS)}")
+        raise _UnusableFieldError(f"job_type {_shown(job_type)} is none of {', '.join(_NAMES_SYMBOLS)}")
     symbols = _symbols(values.get("symbols"))
     texts = {key: _text(key, values.get(key)) for key in ("csv_file", "universe_key", "universe_type")}
     allowed = _NAMES_SYMBOLS[job_type]
@@ -193,20 +193,21 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
     # the symbols themselves are more exact than the file, and the file more than a key
     universe = "" if symbols else next((texts[key] for key in allowed if texts.get(key)), "")
     if not symbols and not universe:
-        raise _Unusable(f"{job_type} needs {' or '.join(allowed)}")
+        raise _UnusableFieldError(f"{job_type} needs {' or '.join(allowed)}")
     is_with_bars = _flag(values, "include_ohlcv", True)
     if job_type == "universe_seed" and "years" not in values and "start_date" not in values:
         is_with_bars = False
     first, last = _date("start_date", values.get("start_date")), _date("end_date", values.get("end_date"))
     if first is not None and last is not None and first > last:
-        raise _Unusable("start_date is after end_date")
+        raise _UnusableFieldError("start_date is after end_date")
     timeframes = _timeframes(values)
     return JobRequest(
         job_id=job_id,
         job_type=job_type,
         symbols=symbols,
         universe=universe,
-        universe_key=texts["universe_type"] or texts["universe_key"],
+        # a key that is looked up is the universe's own; only a file may be given another
+        universe_key=(texts["universe_type"] or texts["universe_key"]) if universe == texts["csv_file"] else "",
         timeframes=timeframes if is_with_bars else (),
         years=_years(values.get("years")),
         first_date=first,
@@ -222,17 +223,17 @@ def _symbols(value: object) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise _Unusable("symbols is not a list of texts")
+        raise _UnusableFieldError("symbols is not a list of texts")
     if len(value) > MOST_SYMBOLS:
-        raise _Unusable(f"symbols has {len(value)} entries; {MOST_SYMBOLS} is the most that one job may have")
+        raise _UnusableFieldError(f"symbols has {len(value)} entries; {MOST_SYMBOLS} is the most that one job may have")
     found: dict[str, None] = {}
     for text in value:
         if not isinstance(text, str):
-            raise _Unusable("symbols is not a list of texts")
+            raise _UnusableFieldError("symbols is not a list of texts")
         try:
             found[normalise_symbol(text)] = None
         except ValueError:
-            raise _Unusable(f"symbols has {_shown(text)}, which cannot be a symbol") from None
+            raise _UnusableFieldError(f"symbols has {_shown(text)}, which cannot be a symbol") from None
     return tuple(found)
 
 
@@ -240,7 +241,7 @@ def _text(key: str, value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or not value.isprintable():
-        raise _Unusable(f"{key} is not a printable text")
+        raise _UnusableFieldError(f"{key} is not a printable text")
     return value.strip()
 
 
@@ -259,7 +260,7 @@ def _timeframes(values: Mapping[str, Any]) -> tuple[Timeframe, ...]:
 def _timeframe(name: object) -> Timeframe:
     found = _SPELLINGS.get(name.lower()) if isinstance(name, str) and name.isascii() else None
     if found is None:
-        raise _Unusable(f"timeframe {_shown(name)} is none of {', '.join(_SPELLINGS)}")
+        raise _UnusableFieldError(f"timeframe {_shown(name)} is none of {', '.join(_SPELLINGS)}")
     return found
 
 
@@ -268,7 +269,7 @@ def _years(value: object) -> float:
         return _DEFAULT_YEARS
     # a whole number of JSON may be too large for a float, and a comparison of it is not
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_YEARS:
-        raise _Unusable(f"years is {_shown(value)}, not a number above 0 and up to {MOST_YEARS}")
+        raise _UnusableFieldError(f"years is {_shown(value)}, not a number above 0 and up to {MOST_YEARS}")
     return float(value)
 
 
@@ -280,7 +281,7 @@ def _date(key: str, value: object) -> date | None:
             return date.fromisoformat(value[:10])
     except ValueError:
         pass
-    raise _Unusable(f"{key} is {_shown(value)}, not a date such as 2024-01-31")
+    raise _UnusableFieldError(f"{key} is {_shown(value)}, not a date such as 2024-01-31")
 
 
 def _flag(values: Mapping[str, Any], key: str, default: bool) -> bool:
@@ -288,7 +289,7 @@ def _flag(values: Mapping[str, Any], key: str, default: bool) -> bool:
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise _Unusable(f"{key} is {_shown(value)}, not true or false")
+        raise _UnusableFieldError(f"{key} is {_shown(value)}, not true or false")
     return value
 
 
@@ -296,7 +297,7 @@ def _analysis_mode(value: object) -> str:
     if value is None:
         return "batch"
     if value not in ("per_symbol", "batch") or not isinstance(value, str):
-        raise _Unusable(f"analysis_mode {_shown(value)} is neither per_symbol nor batch")
+        raise _UnusableFieldError(f"analysis_mode {_shown(value)} is neither per_symbol nor batch")
     return value
 
 

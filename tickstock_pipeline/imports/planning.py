@@ -5,7 +5,7 @@ or not at all, whichever of our processes gets to it first.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.errors import JobError, UniverseError
 from tickstock_pipeline.imports.message import MOST_SYMBOLS, JobRequest
-from tickstock_pipeline.market.universe import Universe, universe_key
-from tickstock_pipeline.storage.jobs import JobState, end_job, read_job, store_plan
+from tickstock_pipeline.market.universe import universe_key
+from tickstock_pipeline.storage.jobs import JobState, end_job, mark_started, read_job, store_plan
 from tickstock_pipeline.storage.symbols import add_symbols
 from tickstock_pipeline.storage.universes import resolve_universe, store_universe
 
@@ -54,9 +54,11 @@ def plan_job(engine: sa.Engine, request: JobRequest, surroundings: Surroundings,
                 return
             symbols = _symbols(connection, request, surroundings.universe_folder, today)
             dates = _dates(request, surroundings.first_year, today) if request.timeframes else None
+            store_plan(connection, request.job_id, symbols, request.timeframes, dates)
             if not request.timeframes:
                 add_symbols(connection, symbols)
-            store_plan(connection, request.job_id, symbols, request.timeframes, dates)
+                mark_started(connection, request.job_id)
+                end_job(connection, request.job_id, JobState.COMPLETED)
     except (JobError, UniverseError) as error:
         with engine.begin() as connection:
             end_job(connection, request.job_id, JobState.FAILED, " ".join(str(error).split()))
@@ -72,9 +74,8 @@ def _symbols(connection: sa.Connection, request: JobRequest, folder: Path, today
             "may have.",
             advice="Split the file.",
         )
-    if not universe.parts and universe.source:
-        named = universe_key(request.universe_key) if request.universe_key else universe.key
-        universe = Universe(named, universe.members, universe.problems, universe.source)
+    if request.universe_key:
+        universe = replace(universe, key=universe_key(request.universe_key))
     # members that come from the tables are stored already
     if universe.source or universe.parts:
         store_universe(connection, universe, today)

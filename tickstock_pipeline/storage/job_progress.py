@@ -124,7 +124,7 @@ def store_run(connection: sa.Connection, run: JobRun) -> None:
     connection.execute(insert(IMPORT_JOB_RUNS).values(values).on_conflict_do_nothing())
 
 
-def update_run(connection: sa.Connection, run: JobRun, run_id: str, state: RunState) -> None:
+def update_run(connection: sa.Connection, run: JobRun, run_id: str | None, state: RunState) -> None:
     """Note what Dagster says of a run."""
     table = IMPORT_JOB_RUNS
     connection.execute(

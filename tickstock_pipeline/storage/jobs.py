@@ -6,7 +6,7 @@ ended stays ended whoever comes late. What a job's symbols and runs are doing is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -56,6 +56,7 @@ class StoredJob:
     message: Mapping[str, Any] = field(repr=False)
     source: str
     accepted_at: datetime
+    publish_after: datetime
     status: JobState = JobState.SUBMITTED
     requested_by: str | None = None
     timeframes: tuple[Timeframe, ...] = ()
@@ -68,7 +69,6 @@ class StoredJob:
     completed_at: datetime | None = None
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
-    publish_after: datetime = datetime.min.replace(tzinfo=UTC)
     published_at: datetime | None = None
 
 
