@@ -7,6 +7,7 @@ import dagster as dg
 from tickstock_pipeline.defs.analysis import analysis_assets
 from tickstock_pipeline.defs.bars import bar_assets
 from tickstock_pipeline.defs.checks import analysis_checks, bar_checks
+from tickstock_pipeline.defs.import_jobs import import_jobs
 from tickstock_pipeline.defs.partitions import Grid
 from tickstock_pipeline.defs.resources import Database, Market, provider_pool
 from tickstock_pipeline.settings import Settings
@@ -21,6 +22,7 @@ with warnings.catch_warnings():
 defs = dg.Definitions(
     assets=_assets,
     asset_checks=[*bar_checks(), *analysis_checks()],
+    sensors=[import_jobs],
     resources={"database": Database(), "market": Market()},
     # A run's steps share one process: measured twenty times faster than a process for each.
     executor=dg.in_process_executor,

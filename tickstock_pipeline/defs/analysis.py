@@ -10,10 +10,12 @@ from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions,
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, bar_asset_key
+from tickstock_pipeline.defs.import_jobs import job_of
 from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
 from tickstock_pipeline.defs.picture import SIGNS, Mark, as_markdown, candlesticks
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.imports.stages import analysis_step
 from tickstock_pipeline.market.timeframe import Timeframe
 
 GROUP = "analysis"
@@ -76,7 +78,10 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, database: Database, market: Market
     ) -> Iterator[dg.MaterializeResult[None]]:
         partitions = requested_partitions(context)
+        tracker = job_of(context, analysis_step(timeframe))
         outcomes = analyse_partitions(database.engine, market.calendar, timeframe, partitions)
+        if tracker is not None:
+            tracker.on_all(outcomes)
         written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
         context.log.info(
             f"analysis of {timeframe} bars: {written} of {len(partitions)} partitions were missing or stale"

@@ -15,9 +15,11 @@ from tickstock_pipeline.batch.days import import_days
 from tickstock_pipeline.batch.imports import Following, import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.defs.import_jobs import job_of
 from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.imports.stages import bars_step
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 
@@ -176,7 +178,10 @@ def _materialize(
 ) -> None:
     key = bar_asset_key(timeframe)
     partitions = requested_partitions(context)
+    tracker = job_of(context, bars_step(timeframe))
     outcomes = work(partitions)
+    if tracker is not None:
+        tracker.on_all(outcomes)
     written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
     context.log.info(f"{key.to_user_string()}: {written} of {len(partitions)} partitions changed")
     report(context, [key], outcomes, lambda _, outcome: _metadata(outcome))

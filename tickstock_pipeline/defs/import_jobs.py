@@ -1,0 +1,134 @@
+"""Import jobs as Dagster sees them: the sensor that asks for their runs, and what ties a run to its job.
+
+What a job needs next is decided in :mod:`tickstock_pipeline.imports`; here it is said in Dagster's words. A run covers
+a range of partitions, so one run does up to fifty symbols with all their years.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from tickstock_pipeline.batch.assets import bars_asset, indicators_asset, patterns_asset
+from tickstock_pipeline.defs.partitions import SYMBOLS
+from tickstock_pipeline.defs.resources import Database
+from tickstock_pipeline.imports.advance import KnownRun, advance_jobs
+from tickstock_pipeline.imports.launching import Work
+from tickstock_pipeline.imports.planning import Surroundings
+from tickstock_pipeline.imports.status import StatusPublisher, redis_client
+from tickstock_pipeline.imports.tracker import JobTracker
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.settings import Settings
+from tickstock_pipeline.storage.job_progress import RunState
+from tickstock_pipeline.storage.jobs import read_job
+
+JOB_TAG = "tickstock/job_id"
+STAGE_TAG = "tickstock/stage"
+CHUNK_TAG = "tickstock/chunk"
+ATTEMPT_TAG = "tickstock/attempt"
+
+_TICK_SECONDS = 5
+_RUN_KEY_TAG = "dagster/run_key"
+_ENDED = {
+    dg.DagsterRunStatus.SUCCESS: RunState.SUCCEEDED,
+    dg.DagsterRunStatus.FAILURE: RunState.FAILED,
+    dg.DagsterRunStatus.CANCELED: RunState.CANCELED,
+}
+_ASSETS = [
+    dg.AssetKey(name(timeframe)) for name in (bars_asset, indicators_asset, patterns_asset) for timeframe in Timeframe
+]
+
+
+@dg.sensor(
+    target=dg.AssetSelection.assets(*_ASSETS),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=_TICK_SECONDS,
+    description="Turns accepted import jobs into runs over exactly their partitions, stage by stage, and notes what "
+    "became of them. A run that was killed is asked for again, three times in all.",
+)
+def import_jobs(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
+    """One look at all jobs under way."""
+    settings = Settings.load()
+    client = redis_client(settings)
+    try:
+        found = advance_jobs(
+            database.engine,
+            StatusPublisher(database.engine, client),
+            Surroundings(settings.universe_folder, settings.first_year),
+            _DagsterInstance(context.instance),
+        )
+    finally:
+        if client is not None:
+            client.close()
+    return dg.SensorResult(
+        run_requests=[_run_request(work) for work in found.work],
+        dynamic_partitions_requests=[SYMBOLS.build_add_request(list(found.new_symbols))] if found.new_symbols else [],
+        skip_reason=None if found.work else "Nothing is to be started now.",
+    )
+
+
+def job_of(context: dg.AssetExecutionContext, step: str) -> JobTracker | None:
+    """The job that a run works for, to be told about each symbol; None for a run that nobody's job asked for.
+
+    Parameters
+    ----------
+    step : what the calling asset does, as ``imports.stages`` names it
+    """
+    job_id = context.run.tags.get(JOB_TAG)
+    if job_id is None:
+        return None
+    engine = context.resources.database.engine
+    with engine.connect() as connection:
+        job = read_job(connection, job_id)
+    if job is None:
+        context.log.warning(f"There is no import job {job_id}: its row was deleted. The run goes on without it.")
+        return None
+    tracker = JobTracker(engine, StatusPublisher(engine, redis_client(Settings.load())), job, step)
+    tracker.start()
+    return tracker
+
+
+def _run_request(work: Work) -> dg.RunRequest:
+    return dg.RunRequest(
+        run_key=work.run.key,
+        asset_selection=[dg.AssetKey(asset) for asset in work.assets],
+        tags={
+            "dagster/asset_partition_range_start": work.first.key,
+            "dagster/asset_partition_range_end": work.last.key,
+            # a killed run is ours to repeat: only the job's tables tell what is left of it
+            "dagster/max_retries": "0",
+            JOB_TAG: work.run.job_id,
+            STAGE_TAG: work.run.stage,
+            CHUNK_TAG: str(work.run.chunk),
+            ATTEMPT_TAG: str(work.run.attempt),
+        },
+    )
+
+
+class _DagsterInstance:
+    """Dagster's instance as what runs our work."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+
+    def symbols(self) -> Sequence[str]:
+        return self._instance.get_dynamic_partitions(str(SYMBOLS.name))
+
+    def runs_of(self, job_id: str) -> Mapping[str, KnownRun]:
+        runs = self._instance.get_runs(dg.RunsFilter(tags={JOB_TAG: job_id}))
+        return {
+            run.tags[_RUN_KEY_TAG]: KnownRun(run.run_id, _state(run.status)) for run in runs if _RUN_KEY_TAG in run.tags
+        }
+
+    def cancel_waiting(self, run_id: str) -> bool:
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.status not in (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED):
+            return False
+        self._instance.report_run_canceled(run, message="Its import job was cancelled.")
+        return True
+
+
+def _state(status: dg.DagsterRunStatus) -> RunState:
+    if status is dg.DagsterRunStatus.NOT_STARTED:
+        # created and not handed over: asking again under its key makes the daemon finish that
+        return RunState.REQUESTED
+    return _ENDED.get(status, RunState.STARTED)

@@ -1,0 +1,311 @@
+"""A job message, from bytes that anybody may have sent to a request that can be trusted in every field.
+
+Three things can become of a message. It is a :class:`JobRequest`. Or it names its job but cannot be done: an
+:class:`InvalidRequest`, so that whoever waits for that job is told why. Or it is nothing that anybody could be told
+about, and is refused with :class:`~tickstock_pipeline.errors.JobError`. Nothing else is ever raised.
+
+What the words mean in symbols and dates is worked out in :mod:`.planning`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from tickstock_pipeline.errors import JobError
+from tickstock_pipeline.imports.json_message import Document, read_document, storable
+from tickstock_pipeline.market.symbol import normalise_symbol
+from tickstock_pipeline.market.timeframe import Timeframe
+
+MOST_SYMBOLS = 20_000
+MOST_YEARS = 100
+
+_MAX_ID_LENGTH = 200
+_DEFAULT_YEARS = 1.0
+_MAX_SHOWN = 60
+_SPELLINGS = {
+    "minute": Timeframe.MINUTE,
+    "1min": Timeframe.MINUTE,
+    "hour": Timeframe.HOURLY,
+    "hourly": Timeframe.HOURLY,
+    "day": Timeframe.DAILY,
+    "daily": Timeframe.DAILY,
+    "week": Timeframe.WEEKLY,
+    "weekly": Timeframe.WEEKLY,
+    "month": Timeframe.MONTHLY,
+    "monthly": Timeframe.MONTHLY,
+}
+# what each type of job must name: one of these keys
+_NAMES_SYMBOLS = {
+    "csv_universe_load": ("symbols", "csv_file", "universe_key", "universe_type"),
+    "historical_load": ("symbols",),
+    "multi_timeframe_load": ("symbols",),
+    "universe_seed": ("universe_type", "universe_key", "csv_file"),
+}
+_KNOWN_KEYS = (
+    *("job_id", "job_type", "symbols", "csv_file", "universe_key", "universe_type", "timeframes", "timespan"),
+    *("years", "start_date", "end_date", "include_ohlcv", "run_analysis_after_import", "analysis_mode"),
+    *("requested_by", "timestamp"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A job that can be planned.
+
+    Attributes
+    ----------
+    symbols : as normalised; empty where a universe is named instead
+    universe : key or bare file name of a universe, not looked up yet
+    universe_key : the key under which a file's universe is stored, where the message names one
+    timeframes : in the order of :class:`Timeframe`; empty for a job that imports no bars
+    years : back from today, unless ``first_date`` is given
+    message : the known keys as they came, in a form that PostgreSQL can hold
+    """
+
+    job_id: str
+    job_type: str
+    symbols: tuple[str, ...] = ()
+    universe: str = ""
+    universe_key: str = ""
+    timeframes: tuple[Timeframe, ...] = ()
+    years: float = _DEFAULT_YEARS
+    first_date: date | None = None
+    last_date: date | None = None
+    run_analysis: bool = False
+    analysis_mode: str = "batch"
+    requested_by: str | None = None
+    message: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvalidRequest:
+    """A job that cannot be done, and why."""
+
+    job_id: str
+    job_type: str
+    reason: str
+    requested_by: str | None = None
+    message: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelRequest:
+    """A job is to end early."""
+
+    job_id: str
+    requested_by: str | None = None
+
+
+class _UnusableFieldError(Exception):
+    """A field has a value that cannot be used; the text is for the job's ``error_message``."""
+
+
+def parse_job(data: bytes) -> JobRequest | InvalidRequest:
+    """The request that a message makes.
+
+    Parameters
+    ----------
+    data : one JSON object in UTF-8; keys that are not known are ignored
+
+    Raises
+    ------
+    JobError
+        If there is no usable ``job_id`` in it. The message is one of a few, without a word of ``data``.
+    """
+    document = read_document(data)
+    job_id = _job_id(document)
+    job_type = document.values.get("job_type")
+    kept = {key: storable(document.values[key]) for key in _KNOWN_KEYS if key in document.values}
+    requested_by = _requested_by(document)
+    try:
+        return _request(document, job_id, requested_by, kept)
+    except _UnusableFieldError as unusable:
+        return InvalidRequest(
+            job_id=job_id,
+            job_type=job_type if isinstance(job_type, str) and job_type in _NAMES_SYMBOLS else "unknown",
+            reason=str(unusable),
+            requested_by=requested_by,
+            message=kept,
+        )
+
+
+def parse_control(data: bytes) -> CancelRequest:
+    """The cancellation that a message asks for.
+
+    Raises
+    ------
+    JobError
+        If it asks for nothing that we do, or names no usable job. The message is one of a few, without a word of
+        ``data``.
+    """
+    document = read_document(data)
+    if document.values.get("action") != "cancel":
+        raise JobError("the action is not 'cancel'")
+    return CancelRequest(job_id=_job_id(document), requested_by=_requested_by(document))
+
+
+def is_control(data: bytes) -> bool:
+    """Whether a message of a way in that carries both is one of control."""
+    try:
+        values = read_document(data).values
+    except JobError:
+        return False
+    return "action" in values and "job_type" not in values
+
+
+def usable_job_id(text: object) -> bool:
+    """Whether a job may be called so: 1 to 200 printable characters, no blank at either end."""
+    return isinstance(text, str) and 0 < len(text) <= _MAX_ID_LENGTH and text.isprintable() and text == text.strip()
+
+
+def _job_id(document: Document) -> str:
+    job_id = document.values.get("job_id")
+    if job_id is None:
+        raise JobError("job_id is missing")
+    if not isinstance(job_id, str) or not usable_job_id(job_id):
+        raise JobError(f"job_id is not a text of 1 to {_MAX_ID_LENGTH} printable characters")
+    if "job_id" in document.repeated:
+        raise JobError("job_id comes twice")
+    return job_id
+
+
+def _requested_by(document: Document) -> str | None:
+    name = document.values.get("requested_by")
+    return storable(name) if isinstance(name, str) and name else None
+
+
+def _request(document: Document, job_id: str, requested_by: str | None, kept: Mapping[str, Any]) -> JobRequest:
+    values = document.values
+    repeated = [key for key in _KNOWN_KEYS if key in document.repeated]
+    if repeated:
+        raise _UnusableFieldError(f"{repeated[0]} comes twice")
+    job_type = values.get("job_type")
+    if job_type is None:
+        raise _UnusableFieldError("job_type is missing")
+    if not isinstance(job_type, str) or job_type not in _NAMES_SYMBOLS:
+        raise _UnusableFieldError(f"job_type {_shown(job_type)} is none of {', '.join(_NAMES_SYMBOLS)}")
+    symbols = _symbols(values.get("symbols"))
+    texts = {key: _text(key, values.get(key)) for key in ("csv_file", "universe_key", "universe_type")}
+    allowed = _NAMES_SYMBOLS[job_type]
+    if "symbols" not in allowed:
+        symbols = ()
+    # the symbols themselves are more exact than the file, and the file more than a key
+    universe = "" if symbols else next((texts[key] for key in allowed if texts.get(key)), "")
+    if not symbols and not universe:
+        raise _UnusableFieldError(f"{job_type} needs {' or '.join(allowed)}")
+    is_with_bars = _flag(values, "include_ohlcv", True)
+    if job_type == "universe_seed" and "years" not in values and "start_date" not in values:
+        is_with_bars = False
+    first, last = _date("start_date", values.get("start_date")), _date("end_date", values.get("end_date"))
+    if first is not None and last is not None and first > last:
+        raise _UnusableFieldError("start_date is after end_date")
+    timeframes = _timeframes(values)
+    return JobRequest(
+        job_id=job_id,
+        job_type=job_type,
+        symbols=symbols,
+        universe=universe,
+        # a key that is looked up is the universe's own; only a file may be given another
+        universe_key=(texts["universe_type"] or texts["universe_key"]) if universe == texts["csv_file"] else "",
+        timeframes=timeframes if is_with_bars else (),
+        years=_years(values.get("years")),
+        first_date=first,
+        last_date=last,
+        run_analysis=_flag(values, "run_analysis_after_import", False) and is_with_bars,
+        analysis_mode=_analysis_mode(values.get("analysis_mode")),
+        requested_by=requested_by,
+        message=kept,
+    )
+
+
+def _symbols(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise _UnusableFieldError("symbols is not a list of texts")
+    if len(value) > MOST_SYMBOLS:
+        raise _UnusableFieldError(f"symbols has {len(value)} entries; {MOST_SYMBOLS} is the most that one job may have")
+    found: dict[str, None] = {}
+    for text in value:
+        if not isinstance(text, str):
+            raise _UnusableFieldError("symbols is not a list of texts")
+        try:
+            found[normalise_symbol(text)] = None
+        except ValueError:
+            raise _UnusableFieldError(f"symbols has {_shown(text)}, which cannot be a symbol") from None
+    return tuple(found)
+
+
+def _text(key: str, value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value.isprintable():
+        raise _UnusableFieldError(f"{key} is not a printable text")
+    return value.strip()
+
+
+def _timeframes(values: Mapping[str, Any]) -> tuple[Timeframe, ...]:
+    named = values.get("timeframes")
+    if named is None:
+        named = []
+    if not isinstance(named, list):
+        named = [named]
+    if values.get("timespan") is not None:
+        named = [*named, values["timespan"]]
+    found = {_timeframe(name) for name in named}
+    return tuple(timeframe for timeframe in Timeframe if timeframe in found or not found)
+
+
+def _timeframe(name: object) -> Timeframe:
+    found = _SPELLINGS.get(name.lower()) if isinstance(name, str) and name.isascii() else None
+    if found is None:
+        raise _UnusableFieldError(f"timeframe {_shown(name)} is none of {', '.join(_SPELLINGS)}")
+    return found
+
+
+def _years(value: object) -> float:
+    if value is None:
+        return _DEFAULT_YEARS
+    # a whole number of JSON may be too large for a float, and a comparison of it is not
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_YEARS:
+        raise _UnusableFieldError(f"years is {_shown(value)}, not a number above 0 and up to {MOST_YEARS}")
+    return float(value)
+
+
+def _date(key: str, value: object) -> date | None:
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            return date.fromisoformat(value[:10])
+    except ValueError:
+        pass
+    raise _UnusableFieldError(f"{key} is {_shown(value)}, not a date such as 2024-01-31")
+
+
+def _flag(values: Mapping[str, Any], key: str, default: bool) -> bool:
+    value = values.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise _UnusableFieldError(f"{key} is {_shown(value)}, not true or false")
+    return value
+
+
+def _analysis_mode(value: object) -> str:
+    if value is None:
+        return "batch"
+    if value not in ("per_symbol", "batch") or not isinstance(value, str):
+        raise _UnusableFieldError(f"analysis_mode {_shown(value)} is neither per_symbol nor batch")
+    return value
+
+
+def _shown(value: object) -> str:
+    """A stranger's value as a message may quote it: short, printable, and never taken for more than it is."""
+    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+        return "a list or an object"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
+        return "a huge number"
+    text = ascii(value) if not isinstance(value, str) else ascii(value[:_MAX_SHOWN])
+    return text if not isinstance(value, str) or len(value) <= _MAX_SHOWN else f"{text[:-1]}…'"
