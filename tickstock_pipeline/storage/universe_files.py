@@ -174,8 +174,7 @@ def _is_inside(folder: Path, path: Path) -> bool:
 def _regular_bytes(path: Path) -> bytes:
     """The file's content, of one that is too large only as much as shows it."""
     # a pipe that nobody writes to would hold up the opening for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UniverseError(f"{shown(path.name)} is no regular file.", advice="Give a CSV file.")
         return file.read(MAX_BYTES + 1)
