@@ -90,6 +90,7 @@ def begin_version(connection: sa.Connection, universe: Universe, as_of: date) ->
 
 
 def end_memberships(connection: sa.Connection, key: str, symbols: Sequence[str], as_of: date) -> None:
+    """End the memberships of ``symbols`` on ``as_of``, their first day outside; ``key`` as it is stored."""
     members = UNIVERSE_MEMBERS
     ending = sa.and_(
         members.c.universe == key,
@@ -104,6 +105,15 @@ def end_memberships(connection: sa.Connection, key: str, symbols: Sequence[str],
 def write_members(
     connection: sa.Connection, key: str, members: Sequence[Member], current: set[str], as_of: date
 ) -> None:
+    """Begin the memberships that are new, and give all of them their name and position in the list.
+
+    Parameters
+    ----------
+    key : as it is stored
+    members : the whole list
+    current : symbols whose membership has not ended
+    as_of : the first day of those that join
+    """
     table = UNIVERSE_MEMBERS
     listed = {
         member.symbol: {"symbol": member.symbol, "name": member.name or None, "position": position}

@@ -63,7 +63,8 @@ def read_any_file(folder: Path, path_or_name: str, key: str | None = None) -> Un
     """
     path = Path(path_or_name)
     try:
-        data = None if path.name == path_or_name and not path.exists() else _regular_bytes(path)
+        is_elsewhere = path.name == path_or_name and not path.exists()
+        data = None if is_elsewhere else _regular_bytes(Path(os.path.realpath(path, strict=True)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UniverseError(f"{shown(path_or_name)} cannot be read: {reason}.", advice=_there_are(folder)) from error
@@ -151,12 +152,13 @@ def _bytes_of_name(folder: Path, name: str) -> bytes:
 def _folder_bytes(folder: Path, name: str) -> bytes | None:
     path = folder / name
     try:
-        if not _is_inside(folder, path):
+        target = Path(os.path.realpath(path, strict=True))
+        if not _is_inside(folder, target):
             raise UniverseError(
                 f"The universe file {shown(name)} is a link that leads out of the universe folder.",
                 advice="Put the file itself into the folder.",
             )
-        return _regular_bytes(path)
+        return _regular_bytes(target)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -167,15 +169,17 @@ def _folder_bytes(folder: Path, name: str) -> bytes | None:
 
 def _is_inside(folder: Path, path: Path) -> bool:
     # links within the folder are fine: a mounted Kubernetes ConfigMap consists of them
-    inside = Path(os.path.realpath(folder, strict=True))
-    return Path(os.path.realpath(path, strict=True)).is_relative_to(inside)
+    return Path(os.path.realpath(path, strict=True)).is_relative_to(os.path.realpath(folder, strict=True))
 
 
 def _regular_bytes(path: Path) -> bytes:
-    """The file's content, of one that is too large only as much as shows it."""
-    # a pipe that nobody writes to would hold up the opening for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+    """The file's content, of one that is too large only as much as shows it; ``path`` is no link.
+
+    A link that has taken the file's place meanwhile is not followed, and a pipe that nobody writes to does not hold up
+    the opening for ever.
+    """
+    more_flags = os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more_flags)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UniverseError(f"{shown(path.name)} is no regular file.", advice="Give a CSV file.")
         return file.read(MAX_BYTES + 1)

@@ -129,6 +129,19 @@ def test_a_symbol_is_untouched_by_splits_and_dividends_of_others(engine: sa.Engi
         assert rows_of(connection, TOTAL_RETURN)[0].total_return_close == 10.0
 
 
+@pytest.mark.parametrize("view", ["adjusted_ohlcv_daily", "total_return_daily"])
+def test_one_symbol_is_read_without_going_through_those_of_others(engine: sa.Engine, view: str) -> None:
+    query = f"EXPLAIN (COSTS OFF) SELECT * FROM {view} WHERE symbol = 'X' AND date >= '2020-01-01'"
+    with engine.connect() as connection:
+        # the tables are empty, so that only what is impossible is read in sequence
+        connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        plan = [line.strip() for line in connection.scalars(sa.text(query))]
+    assert not [line for line in plan if "Seq Scan" in line]
+    conditions = [line for line in plan if line.startswith("Index Cond")]
+    assert "Index Cond: ((symbol = 'X'::text) AND (date >= '2020-01-01'::date))" in conditions
+    assert all("symbol = 'X'" in line or "symbol = dividend" in line for line in conditions)
+
+
 SESSIONS = trading_calendar().sessions(date(2020, 1, 1), date(2020, 2, 14))
 splits = st.lists(
     st.builds(
