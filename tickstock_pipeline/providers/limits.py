@@ -77,6 +77,12 @@ class RequestBudget:
         """Whether there is a limit at all."""
         return bool(self._limits)
 
+    @property
+    def per_minute(self) -> float | None:
+        """Requests a minute by the limit over the shortest time; None if there is no limit."""
+        shortest = min((window.item for window in self._limits), key=RateLimitItem.get_expiry, default=None)
+        return None if shortest is None else shortest.amount * 60 / shortest.get_expiry()
+
     def acquire(self) -> None:
         """Wait until a request may be sent; it must be sent at once.
 

@@ -91,7 +91,13 @@ def minutes_from_days(daily: Bars, calendar: TradingCalendar, *, seed: int = 0, 
 
 
 def parts_of(
-    whole: Whole, n_slots: int, draw: np.random.Generator, *, trading_share: float = 1.0, is_session: bool = True
+    whole: Whole,
+    n_slots: int,
+    draw: np.random.Generator,
+    *,
+    trading_share: float = 1.0,
+    shares_per_part: int = 1,
+    is_session: bool = True,
 ) -> Parts:
     """The fine bars of one coarse bar.
 
@@ -101,10 +107,13 @@ def parts_of(
     n_slots : of how many periods the coarse one consists, > 0
     draw : where the randomness comes from
     trading_share : about which share of the periods has a bar, (0, 1]
+    shares_per_part : how many each fine bar should have at least; a coarse bar with fewer shares becomes one fine bar
     is_session : whether the coarse bar is a session, which has more volume at its ends
     """
-    slot = _slots(whole.volume, n_slots, draw, trading_share)
+    most = max(1, whole.volume // shares_per_part) if whole.volume else n_slots
+    slot = _slots(most, n_slots, draw, trading_share)
     n = len(slot)
+    least = min(shares_per_part, whole.volume // n)
     unit = _ticks_per_unit(whole)
     open_, high, low, close = (np.rint(np.array(whole[:4]) * unit) if unit else np.array(whole[:4])).tolist()
     path = _path(open_, high, low, close, n, draw)
@@ -116,7 +125,7 @@ def parts_of(
     highs[np.argmax(top)], lows[np.argmin(bottom)] = high, low
     scale = float(unit or 1)
     prices = path[:-1] / scale, highs / scale, lows / scale, path[1:] / scale
-    return Parts(slot, *prices, _volumes(whole.volume, slot, n_slots, draw, is_session))
+    return Parts(slot, *prices, _volumes(whole.volume, least, slot, n_slots, draw, is_session))
 
 
 def whole_of(bars: Bars, row: int) -> Whole:
@@ -142,10 +151,9 @@ def generator(seed: int, symbol: str, time: np.datetime64) -> np.random.Generato
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(symbol.encode()), instant]))
 
 
-def _slots(volume: int, n_slots: int, draw: np.random.Generator, trading_share: float) -> IntArray:
+def _slots(most: int, n_slots: int, draw: np.random.Generator, trading_share: float) -> IntArray:
     n = n_slots if trading_share >= 1 else max(1, int(draw.binomial(n_slots, trading_share)))
-    if 0 < volume < n:
-        n = volume
+    n = min(n, most)
     if n == n_slots:
         return np.arange(n_slots, dtype=np.int64)
     return np.sort(draw.choice(n_slots, n, replace=False)).astype(np.int64)
@@ -174,19 +182,21 @@ def _path(open_: float, high: float, low: float, close: float, n: int, draw: np.
     return path
 
 
-def _volumes(volume: int, slot: IntArray, n_slots: int, draw: np.random.Generator, is_session: bool) -> IntArray:
+def _volumes(
+    volume: int, least: int, slot: IntArray, n_slots: int, draw: np.random.Generator, is_session: bool
+) -> IntArray:
     n = len(slot)
     if not volume:
         return np.zeros(n, np.int64)
     weights = draw.gamma(2.0, 1.0, n) + 1e-9
     if is_session:
         weights *= 1.0 + 2.0 * (2.0 * (slot + 0.5) / n_slots - 1.0) ** 2
-    shares = weights / weights.sum() * (volume - n)
+    shares = weights / weights.sum() * (volume - least * n)
     whole: IntArray = np.floor(shares).astype(np.int64)
-    left = volume - n - int(whole.sum())
+    left = volume - least * n - int(whole.sum())
     if 0 <= left <= n:
         whole[np.argsort(whole - shares, kind="stable")[:left]] += 1
     else:
         # float64 counts in steps of more than one share above 2**53
         whole[np.argmax(whole)] += left
-    return whole + 1
+    return whole + least

@@ -185,9 +185,13 @@ class FaultPlan:
             If a value is wrong.
         """
         fault = Fault(FaultKind(kind), **attributes)
+        self.append(fault)
+        return fault
+
+    def append(self, fault: Fault) -> None:
+        """Add a fault behind the others."""
         with self._lock:
             self._entries.append(_Entry(fault))
-        return fault
 
     def replace(self, faults: Iterable[Fault]) -> None:
         """Forget all faults and their counts, and plan these."""

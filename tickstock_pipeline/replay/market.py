@@ -61,16 +61,24 @@ class ReplayMarket:
         ----------
         adjusted : on today's price scale (see ``market.adjustment``) instead of as traded
         """
+        bars = self.bars_to_come(symbol, timeframe, first, last, adjusted=adjusted)
+        now = self.now()
+        return bars if now is None else closed(bars, self.calendar, now)
+
+    def bars_to_come(
+        self, symbol: str, timeframe: Timeframe, first: date, last: date, *, adjusted: bool = False
+    ) -> Bars:
+        """As :meth:`bars`, whatever time it is: for whoever makes the time pass."""
         splits = self.splits(symbol) if adjusted else ()
         if timeframe in (Timeframe.WEEKLY, Timeframe.MONTHLY):
             daily = self._daily(symbol, first - _LONGEST_PERIOD, last + _LONGEST_PERIOD)
             coarse = adjusted_roll_up(daily, timeframe, splits, self.calendar)
-            return self._closed(coarse.since(np.datetime64(first)).until(np.datetime64(last)))
+            return coarse.since(np.datetime64(first)).until(np.datetime64(last))
         if timeframe is Timeframe.HOURLY:
             minutes = split_adjusted(self._minutes(symbol, first, last), splits)
-            return self._closed(roll_up(minutes, timeframe, self.calendar))
+            return roll_up(minutes, timeframe, self.calendar)
         raw = (self._daily if timeframe is Timeframe.DAILY else self._minutes)(symbol, first, last)
-        return self._closed(split_adjusted(raw, splits))
+        return split_adjusted(raw, splits)
 
     def splits(self, symbol: str) -> tuple[Split, ...]:
         """All splits, oldest first; none for a symbol that there is not."""
@@ -106,10 +114,6 @@ class ReplayMarket:
             return self.source.bars(symbol, timeframe, first, last)
         except UnknownSymbolError:
             return empty_bars(symbol, timeframe)
-
-    def _closed(self, bars: Bars) -> Bars:
-        now = self.now()
-        return bars if now is None else closed(bars, self.calendar, now)
 
 
 def _merged(one: Bars, other: Bars) -> Bars:

@@ -11,6 +11,10 @@
         server.requests.count(provider="polygon", path="/v2/aggs", symbol="AAPL")
         server.requests.all()[0].monotonic
         server.requests.violations
+        server.stream.wait_for_subscribers()
+        server.stream.send_minutes(minutes)                 # AM events, now
+        server.stream.play(date(2013, 2, 25), date(2013, 2, 28), speed=0).wait()
+        server.stream.disrupt("cut")                        # close-1000, close-1001, mute, not-json, …
 
 ``ReplayServer()`` serves the sample provider's bars. Any key is accepted unless ``api_key`` names one.
 """
@@ -21,15 +25,20 @@ import socket
 import threading
 from typing import Self
 
+import numpy as np
 import uvicorn
+from starlette.routing import WebSocketRoute
 from starlette.types import Scope
 
 from tickstock_pipeline.errors import PortInUseError, ServiceError
 from tickstock_pipeline.replay.application import ReplayApplication
+from tickstock_pipeline.replay.control import control_routes
 from tickstock_pipeline.replay.faults import FaultPlan
+from tickstock_pipeline.replay.live import ReplayStream
 from tickstock_pipeline.replay.market import ReplayMarket
 from tickstock_pipeline.replay.request_log import RequestLog
 from tickstock_pipeline.replay.source import BarSource, ProviderSource
+from tickstock_pipeline.replay.stream import StreamHub
 
 HOST = "127.0.0.1"
 _START_SECONDS = 20.0
@@ -67,10 +76,15 @@ class ReplayServer:
             calls_per_minute=calls_per_minute, calls_per_day=calls_per_day, window_seconds=window_seconds
         )
         self.market = ReplayMarket(
-            ProviderSource() if source is None else source, seed=seed, trading_share=trading_share
+            ProviderSource() if source is None else source,
+            seed=seed,
+            trading_share=trading_share,
+            now=lambda: self._now,
         )
         self._api_key = api_key
         self._port = port
+        self._now: np.datetime64 | None = None
+        self._stream: ReplayStream | None = None
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -97,6 +111,19 @@ class ReplayServer:
         """Base URL of Polygon's stream."""
         return f"ws://{HOST}:{self._port}"
 
+    @property
+    def stream(self) -> ReplayStream:
+        """Polygon's stream, to play and to disturb.
+
+        Raises
+        ------
+        ServiceError
+            If the server does not run.
+        """
+        if self._stream is None:
+            raise ServiceError("The replay server does not run.", advice="Start it first.")
+        return self._stream
+
     def start(self) -> None:
         """Listen; returns once connections are taken.
 
@@ -110,8 +137,11 @@ class ReplayServer:
         self._socket = self._bound_socket()
         self._port = self._socket.getsockname()[1]
         application = ReplayApplication(self.market, self.faults, self.requests, self._api_key, self._cut)
+        hub = StreamHub(self.faults, application.is_accepted, self._cut)
         config = uvicorn.Config(
-            application.starlette(),
+            application.starlette(
+                WebSocketRoute("/{market}", hub.serve), *control_routes(self.faults, self.requests, hub)
+            ),
             http="h11",
             ws="websockets-sansio",
             loop="asyncio",
@@ -125,7 +155,9 @@ class ReplayServer:
         # its complaints are about clients that were cut off on purpose
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(server, started), name="replay-server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(server, hub, started), name="replay-server", daemon=True
+        )
         self._thread.start()
         if not started.wait(_START_SECONDS) or not server.started:
             self.stop()
@@ -140,12 +172,16 @@ class ReplayServer:
             self._thread.join()
         if self._socket is not None:
             self._socket.close()
-        self._server = self._thread = self._socket = None
+        self._server = self._thread = self._socket = self._stream = None
 
-    def _run(self, server: uvicorn.Server, started: threading.Event) -> None:
+    def _set_now(self, now: np.datetime64) -> None:
+        self._now = now
+
+    def _run(self, server: uvicorn.Server, hub: StreamHub, started: threading.Event) -> None:
         listening = self._socket
 
         async def serve() -> None:
+            self._stream = ReplayStream(hub, asyncio.get_running_loop(), self.market, self._set_now)
             task = asyncio.create_task(server.serve(sockets=None if listening is None else [listening]))
             while not server.started and not task.done():
                 await asyncio.sleep(0.005)
@@ -173,8 +209,6 @@ class ReplayServer:
 
     def _cut(self, scope: Scope) -> None:
         connections = () if self._server is None else tuple(self._server.server_state.connections)
-        client = tuple(scope["client"])
         for connection in connections:
-            transport = getattr(connection, "transport", None)
-            if transport is not None and tuple(transport.get_extra_info("peername")) == client:
-                transport.close()
+            if connection.client == tuple(scope["client"]):
+                connection.transport.close()

@@ -44,10 +44,11 @@ _RANGES = {
 }
 _MINUTES_REACH = timedelta(days=8)
 _COOKIE = "A3=replay; Path=/; Max-Age=31557600"
-_CONSENT_PAGE = (
-    b'<html><body><form action="/v2/collectConsent" method="post">'
-    b'<input name="csrfToken" type="hidden" value="replay"/><input name="sessionId" type="hidden" value="replay"/></form></body></html>'
-)
+_CONSENT_PAGE = b"""<html><body><form action="/v2/collectConsent" method="post">
+<input name="csrfToken" type="hidden" value="replay"/>
+<input name="sessionId" type="hidden" value="replay"/>
+</form></body></html>
+"""
 
 
 class Yahoo:
@@ -74,9 +75,9 @@ class Yahoo:
         timeframe = _INTERVALS.get(query.get("interval", "1d"))
         if timeframe is None:
             return chart_error(422, "Unprocessable Entity", f"Invalid input - interval={query.get('interval')}")
-        if self._market.listing(question.symbol) is None:
-            return chart_error(404, "Not Found", "No data found, symbol may be delisted")
         daily = self._market.bars(question.symbol, Timeframe.DAILY, date.min, date.max)
+        if not len(daily):
+            return chart_error(404, "Not Found", "No data found, symbol may be delisted")
         try:
             low, high = self._bounds(query, daily)
         except (ValueError, OverflowError):
@@ -130,7 +131,7 @@ class Yahoo:
         if "div" in wanted and dividends:
             days = np.array([dividend.ex_date for dividend in dividends], "datetime64[D]")
             divisors = price_divisors(days, splits)
-            found = {}
+            found: dict[str, dict[str, Any]] = {}
             for dividend, divisor in zip(dividends, divisors, strict=True):
                 time = self._opening(dividend.ex_date)
                 if low <= time < high:
@@ -168,7 +169,7 @@ class Yahoo:
             )
             return {**zone, "start": _unix(opening), "end": _unix(closing)}
 
-        regular = period(last)
+        regular: dict[str, Any] = period(last)
         meta: dict[str, Any] = {
             "currency": "USD",
             "symbol": question.names["symbol"],
@@ -224,7 +225,8 @@ def _stamps(bars: Bars, market: ReplayMarket) -> Any:
     """The instants that stand for date-keyed bars: a day's opening, midnight of a week's Monday or a month's first."""
     days = bars.time.astype("datetime64[D]")
     if bars.timeframe is Timeframe.DAILY:
-        return market.calendar.opening(days)
+        # as Yahoo does also on the few days that opened late
+        return eastern.midnights(days) + np.timedelta64(9 * 60 + 30, "m")
     if bars.timeframe is Timeframe.WEEKLY:
         return eastern.midnights(days - ((days.astype(np.int64) + 3) % 7).astype("timedelta64[D]"))
     return eastern.midnights(days.astype("datetime64[M]").astype("datetime64[D]"))

@@ -1,0 +1,257 @@
+"""Several providers as one: each symbol from the first of them that can give it.
+
+1. A question goes to the providers in their order. One is passed over without being asked where it does not have the
+   timeframe, where the range begins before its history, and while it is left out (see 4).
+2. What it answers is taken whole. One that refuses, does not answer, has no quota left, answers what cannot be
+   trusted or does not know the symbol is passed over with its reason.
+3. Bars that another provider than the first gave say so, with the reasons of those before it.
+4. One that fails for several symbols in a row is left out for a while, which doubles each time that it fails again.
+   After it, one question goes to it, and the rest follow once that is answered. Where no other provider can help, one
+   that is left out is asked all the same.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from typing import TypeVar
+
+from tickstock_pipeline.errors import (
+    ProviderError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    UnknownSymbolError,
+)
+from tickstock_pipeline.market.adjustment import Dividend, Split
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, Listing
+
+T = TypeVar("T")
+
+FAILURES_IN_A_ROW = 3
+"""Symbols in a row for which a provider fails before it is left out."""
+
+FIRST_REST = 30.0
+LONGEST_REST = 900.0
+"""Seconds that a provider is left out, at first and at most."""
+
+_logger = logging.getLogger(__name__)
+
+
+class FailoverProvider:
+    """Providers in the order in which they are asked.
+
+    Parameters
+    ----------
+    providers : at least one; the first gives its name to all of them
+    now : the time in UTC, from which histories are counted
+    clock : seconds, monotonic
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[HistoricalProvider],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not providers:
+            raise ValueError("at least one provider is needed")
+        self._members = [_Member(provider, clock) for provider in providers]
+        self._now = now
+
+    @property
+    def name(self) -> str:
+        """The first one's."""
+        return self._members[0].provider.name
+
+    @property
+    def timeframes(self) -> frozenset[Timeframe]:
+        """What any of them has."""
+        return frozenset().union(*(member.provider.timeframes for member in self._members))
+
+    @property
+    def concurrency(self) -> int:
+        """The largest of theirs; each is held to its own."""
+        return max(member.provider.concurrency for member in self._members)
+
+    def earliest(self, timeframe: Timeframe, today: date) -> date | None:
+        """The earliest of those that have the timeframe; None if one of them says nothing."""
+        days = [
+            member.provider.earliest(timeframe, today)
+            for member in self._members
+            if timeframe in member.provider.timeframes
+        ]
+        known = [day for day in days if day is not None]
+        return min(known) if known and len(known) == len(days) else None
+
+    def fetch_bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> FetchedBars:
+        """See :meth:`HistoricalProvider.fetch_bars`."""
+        if timeframe not in self.timeframes:
+            raise ProviderError(
+                f"None of the providers {self._names()} has {timeframe.value} bars.",
+                advice="Ask for daily or 1min bars; the others are rolled up from them.",
+            )
+        today = self._now().date()
+
+        def obstacle(provider: HistoricalProvider) -> str:
+            if timeframe not in provider.timeframes:
+                return f"it has no {timeframe.value} bars"
+            earliest = provider.earliest(timeframe, today)
+            return f"its history begins on {earliest}" if earliest is not None and first < earliest else ""
+
+        def bars_of(provider: HistoricalProvider, reasons: str) -> FetchedBars:
+            fetched = provider.fetch_bars(symbol, timeframe, first, last)
+            if provider is self._members[0].provider:
+                return fetched
+            return FetchedBars(
+                fetched.bars, fetched.refused, fetched.outside_session, source=provider.name, reason=reasons
+            )
+
+        return self._first_answer(symbol, f"{timeframe.value} bars of {symbol}", bars_of, obstacle)
+
+    def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
+        """See :meth:`HistoricalProvider.fetch_splits`."""
+        return self._first_answer(
+            symbol, f"splits of {symbol}", lambda provider, _: provider.fetch_splits(symbol), lambda _: ""
+        )
+
+    def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
+        """See :meth:`HistoricalProvider.fetch_dividends`."""
+        return self._first_answer(
+            symbol, f"dividends of {symbol}", lambda provider, _: provider.fetch_dividends(symbol), lambda _: ""
+        )
+
+    def catalogue(self) -> tuple[Listing, ...]:
+        """The first one's: what another has says nothing about how far the first one's bars reach."""
+        return self._members[0].provider.catalogue()
+
+    def _first_answer(
+        self,
+        symbol: str,
+        what: str,
+        ask: Callable[[HistoricalProvider, str], T],
+        obstacle: Callable[[HistoricalProvider], str],
+    ) -> T:
+        reasons: dict[str, str] = {}
+        errors: list[ProviderError] = []
+        left_out: list[_Member] = []
+        for member in self._members:
+            provider = member.provider
+            if reason := obstacle(provider):
+                reasons[provider.name] = reason
+                continue
+            if reason := member.rest():
+                reasons[provider.name] = reason
+                left_out.append(member)
+                continue
+            try:
+                return member.ask(symbol, lambda provider=provider: ask(provider, _listed(reasons)))  # type: ignore[misc]
+            except ProviderError as error:
+                reasons[provider.name] = error.message
+                errors.append(error)
+        for member in left_out:
+            provider = member.provider
+            others = {name: reason for name, reason in reasons.items() if name != provider.name}
+            try:
+                return member.ask(symbol, lambda provider=provider, others=others: ask(provider, _listed(others)))  # type: ignore[misc]
+            except ProviderError as error:
+                reasons[provider.name] = error.message
+                errors.append(error)
+        raise _all_failed(what, reasons, errors)
+
+    def _names(self) -> str:
+        return ", ".join(member.provider.name for member in self._members)
+
+
+class _Member:
+    """One provider, how many may ask it at once, and whether it is left out at the moment."""
+
+    def __init__(self, provider: HistoricalProvider, clock: Callable[[], float]) -> None:
+        self.provider = provider
+        self._turns = threading.BoundedSemaphore(provider.concurrency)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failed: list[str] = []
+        self._rest_seconds = 0.0
+        self._rests_until = 0.0
+        self._last_error = ""
+
+    def rest(self) -> str:
+        """Why it is not to be asked now; empty if it may be."""
+        with self._lock:
+            if not self._rest_seconds:
+                return ""
+            left = self._rests_until - self._clock()
+            if left > 0:
+                return (
+                    f"left out for {left:.0f} s, as it failed for {FAILURES_IN_A_ROW} symbols in a row: "
+                    f"{self._last_error}"
+                )
+            # one question goes to it; the others pass it over until that one is answered
+            self._rests_until = self._clock() + self._rest_seconds
+            return ""
+
+    def ask(self, symbol: str, question: Callable[[], T]) -> T:
+        """Its answer, once it is this question's turn."""
+        with self._turns:
+            try:
+                answer = question()
+            except UnknownSymbolError:
+                # that is an answer too
+                self._note_answer()
+                raise
+            except ProviderError as error:
+                self._note_failure(symbol, error)
+                raise
+        self._note_answer()
+        return answer
+
+    def _note_answer(self) -> None:
+        with self._lock:
+            was_left_out, self._rest_seconds = self._rest_seconds > 0, 0.0
+            self._failed.clear()
+        if was_left_out:
+            _logger.info("Provider %s answers again.", self.provider.name)
+
+    def _note_failure(self, symbol: str, error: ProviderError) -> None:
+        with self._lock:
+            self._last_error = error.message
+            if self._rest_seconds:
+                # asked while it was left out; several who fail at once count as one
+                if self._rests_until - self._clock() < self._rest_seconds / 2:
+                    return
+                self._rest_seconds = min(self._rest_seconds * 2, LONGEST_REST)
+                self._rests_until = self._clock() + self._rest_seconds
+                return
+            if symbol not in self._failed:
+                self._failed.append(symbol)
+            if len(self._failed) < FAILURES_IN_A_ROW:
+                return
+            self._rest_seconds = FIRST_REST
+            self._rests_until = self._clock() + self._rest_seconds
+        _logger.warning(
+            "Provider %s failed for %d symbols in a row and is left out for a while: %s",
+            self.provider.name,
+            FAILURES_IN_A_ROW,
+            error.message,
+        )
+
+
+def _listed(reasons: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def _all_failed(what: str, reasons: dict[str, str], errors: Sequence[ProviderError]) -> ProviderError:
+    message = f"No provider gave {what}. {_listed(reasons)}"
+    advice = next((error.advice for error in errors if error.advice), "Name another provider in TICKSTOCK_PROVIDER.")
+    limited = [error for error in errors if isinstance(error, RateLimitedError)]
+    if limited:
+        waits = [error.retry_after_seconds for error in limited if error.retry_after_seconds is not None]
+        return RateLimitedError(message, retry_after_seconds=min(waits, default=None), advice=advice)
+    if any(isinstance(error, ProviderUnavailableError) for error in errors):
+        return ProviderUnavailableError(message, advice=advice)
+    if errors and all(isinstance(error, UnknownSymbolError) for error in errors):
+        return UnknownSymbolError(message, advice=advice)
+    return ProviderError(message, advice=advice)
