@@ -102,11 +102,11 @@ def import_bars(
         progress.settle(Outcome(Partition(symbol, year), Status.UNCHANGED, facts) for symbol, year in _all(years))
         return in_order_of(partitions, (outcome for found in progress.done.values() for outcome in found))
 
-    moment = np.datetime64((now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None), "us")
-    ended = date.fromisoformat(str(calendar.last_closed(moment - _SETTLED_AFTER)))
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    ended = last_settled(calendar, moment)
     # What the provider does not have yet is not marked as asked for: it is asked for again.
     through = {listing.symbol: min(listing.last, ended) for listing in provider.catalogue()}
-    earliest = provider.earliest(timeframe, moment.astype("datetime64[D]").item())
+    earliest = provider.earliest(timeframe, moment.date())
     with engine.connect() as connection:
         known = read_provenance(connection, timeframe, years)
         ledger = ledger_by_partition(read_ledger(connection, timeframe, list(years)))
@@ -164,6 +164,18 @@ def import_bars(
         )
         progress.settle(outcomes)
     return in_order_of(partitions, (outcome for found in progress.done.values() for outcome in found))
+
+
+def last_settled(calendar: TradingCalendar, now: datetime) -> date:
+    """The newest session whose bars a provider can be asked for at ``now``.
+
+    Raises
+    ------
+    ValueError
+        If no session of the calendar has ended by then.
+    """
+    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    return date.fromisoformat(str(calendar.last_closed(moment - _SETTLED_AFTER)))
 
 
 def _all(years: Mapping[str, Sequence[int]]) -> Iterator[Partition]:
