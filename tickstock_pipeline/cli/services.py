@@ -13,7 +13,12 @@ from tickstock_pipeline.runtime.instance import RunningServices, ServiceRecord
 from tickstock_pipeline.runtime.ports import is_port_free
 from tickstock_pipeline.settings import Settings
 
-_DAGSTER = {"webserver": "Dagster webserver", "daemon": "Dagster daemon", "code-server": "Dagster code server"}
+_PROCESSES = {
+    "webserver": "Dagster webserver",
+    "daemon": "Dagster daemon",
+    "code-server": "Dagster code server",
+    "gateway": "Gateway",
+}
 
 
 class State(StrEnum):
@@ -36,7 +41,7 @@ class Service:
 
 
 def services_of(settings: Settings, running: RunningServices | None) -> list[Service]:
-    """PostgreSQL, Redis and Dagster's three processes, each asked whether it works.
+    """PostgreSQL, Redis, Dagster's three processes and the gateway, each asked whether it works.
 
     Parameters
     ----------
@@ -46,10 +51,11 @@ def services_of(settings: Settings, running: RunningServices | None) -> list[Ser
     records = {} if running is None else running.processes
     database = None if settings.database_url is None else settings.database_dsn()
     redis = None if settings.redis_url is None else settings.redis_dsn()
+    hosts = {"gateway": settings.gateway_host}
     return [
         _server("PostgreSQL", database, 5432, check_database, records.get("postgres")),
         _server("Redis", redis, 6379, check_redis, records.get("redis")),
-        *(_process(title, records.get(name), settings) for name, title in _DAGSTER.items()),
+        *(_process(title, records.get(name), hosts.get(name, settings.web_host)) for name, title in _PROCESSES.items()),
     ]
 
 
@@ -69,16 +75,16 @@ def _server(
     return Service(name, State.UP, pid, port, f"at {host}" if pid is None else "")
 
 
-def _process(title: str, record: ServiceRecord | None, settings: Settings) -> Service:
+def _process(title: str, record: ServiceRecord | None, host: str) -> Service:
     if record is None:
         return Service(title, State.NOT_STARTED)
     if not _is_alive(record.pid):
         return Service(title, State.DOWN, record.pid, record.port, "its process has ended; see the logs")
     if record.port is None:
         return Service(title, State.UP, record.pid)
-    if is_port_free(settings.web_host, record.port):
+    if is_port_free(host, record.port):
         return Service(title, State.DOWN, record.pid, record.port, "it does not listen")
-    return Service(title, State.UP, record.pid, record.port, f"http://{settings.web_host}:{record.port}")
+    return Service(title, State.UP, record.pid, record.port, f"http://{host}:{record.port}")
 
 
 def _is_alive(pid: int) -> bool:

@@ -113,29 +113,23 @@ def plan_accepted(engine: sa.Engine, job: StoredJob, surroundings: Surroundings)
         plan_job(engine, request, surroundings)
 
 
-def cancel_job(engine: sa.Engine, request: CancelRequest) -> StoredJob:
+def cancel_job(engine: sa.Engine, request: CancelRequest) -> StoredJob | None:
     """End a job early: nothing new is begun, what runs stops at its next symbol.
 
     A job of which nothing runs is cancelled at once; one that is over stays as it is.
 
-    Raises
-    ------
-    JobError
-        If there is no such job.
+    Returns
+    -------
+    The job as it is then; None if there is no such job.
     """
     with engine.begin() as connection:
         job = read_job(connection, request.job_id, lock=True)
         if job is None:
-            raise JobError(
-                f"There is no job {request.job_id!a}.", advice="`tickstock jobs` lists the jobs that there are."
-            )
+            return None
         request_cancel(connection, request.job_id, request.requested_by)
-        if not job.status.is_over and not any(
-            not run.status.is_over for run in read_job_runs(connection, request.job_id)
-        ):
+        if all(run.status.is_over for run in read_job_runs(connection, request.job_id)):
             end_job(connection, request.job_id, JobState.CANCELLED)
-        found = read_job(connection, request.job_id)
-    return found or job
+        return read_job(connection, request.job_id)
 
 
 def refuse(engine: sa.Engine, error: JobError, data: bytes) -> None:

@@ -1,8 +1,9 @@
 """``tickstock up``: everything that runs on one machine, from nothing to a finished first job, and down again.
 
-1. Take the state directory for ourselves; check the port, before anything is started.
+1. Take the state directory for ourselves; check the ports, before anything is started.
 2. Start PostgreSQL and Redis, or check the ones that the settings name; migrate.
-3. Start Dagster's code server and webserver, clear away what a killed instance left over, start the daemon.
+3. Start Dagster's code server and webserver, clear away what a killed instance left over, start the daemon and the
+   gateway.
 4. Register the provider's symbols, ask the ledger which partitions are missing or stale, and launch exactly those as
    one native backfill. Repeat for what a killed or failed run left over; give up when a round brings nothing.
 5. Stay until asked to stop, or until a process ends by itself.
@@ -23,7 +24,9 @@ from tickstock_pipeline.batch.plan import stale_targets
 from tickstock_pipeline.errors import ServiceError, StorageError
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.providers.registry import historical_provider
+from tickstock_pipeline.runtime import gateway_service
 from tickstock_pipeline.runtime.dagster_services import start_dagster
+from tickstock_pipeline.runtime.gateway_service import start_gateway
 from tickstock_pipeline.runtime.instance import ServiceRecord, instance_lock, is_running, record_process
 from tickstock_pipeline.runtime.orchestrator import BackfillProgress, Orchestrator
 from tickstock_pipeline.runtime.ports import require_free_port
@@ -97,7 +100,7 @@ def _job_tags(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[RunningPipeline]:
-    """Steps 1 to 3: the services, the schema and Dagster, running until the context ends.
+    """Steps 1 to 3: the services, the schema, Dagster and the gateway, running until the context ends.
 
     Enter it from the main thread: servers end with the thread that started them.
 
@@ -110,18 +113,21 @@ def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[Runni
         with instance_lock(settings.home):  # names the other instance, whose port is taken as well
             pass
     require_free_port(settings.web_host, settings.web_port, "Dagster's web UI", "TICKSTOCK_WEB_PORT")
+    require_free_port(settings.gateway_host, settings.gateway_port, "the gateway", "TICKSTOCK_GATEWAY_PORT")
     is_embedded = settings.database_url is None
     supervisor = Supervisor()
     announcer.step("Starting PostgreSQL and Redis" if is_embedded else "Checking PostgreSQL and Redis")
     with running_services(settings, supervisor) as services:
         announcer.step("Bringing the database schema up to date")
         upgrade(services.database_dsn())
-        announcer.step("Starting Dagster")
+        announcer.step("Starting Dagster and the gateway")
         before = set(supervisor.processes)
         dagster = start_dagster(services, supervisor, dict(os.environ), _job_tags(settings))
+        start_gateway(services, supervisor, dict(os.environ))
+        ports = {"webserver": settings.web_port, gateway_service.NAME: settings.gateway_port}
         for process in supervisor.processes:
             if process not in before:
-                port = settings.web_port if process.name == "webserver" else None
+                port = ports.get(process.name)
                 record_process(settings.home.absolute(), process.name, ServiceRecord(process.pid, port))
         if dagster.cleared_runs:
             announcer.note(f"An earlier instance was killed in the middle of {dagster.cleared_runs} runs.")

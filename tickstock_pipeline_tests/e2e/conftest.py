@@ -73,11 +73,13 @@ class Workplace:
         self.folder = folder
         self.home = folder / "state"
         self.web_port = any_free_port()
+        self.gateway_port = any_free_port()
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "TICKSTOCK_HOME": str(self.home),
             "TICKSTOCK_WEB_PORT": str(self.web_port),
+            "TICKSTOCK_GATEWAY_PORT": str(self.gateway_port),
             "COLUMNS": "140",
         }
         self._started: list[Up] = []

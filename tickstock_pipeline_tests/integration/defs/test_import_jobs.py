@@ -12,7 +12,7 @@ import redis
 import sqlalchemy as sa
 
 from tickstock_pipeline.definitions import defs
-from tickstock_pipeline.defs.import_jobs import ATTEMPT_TAG, CHUNK_TAG, JOB_TAG, STAGE_TAG, import_jobs
+from tickstock_pipeline.defs.import_jobs import STAGE_TAG
 from tickstock_pipeline.defs.resources import Database
 from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job
 from tickstock_pipeline.imports.message import CancelRequest

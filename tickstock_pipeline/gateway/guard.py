@@ -1,0 +1,86 @@
+"""Who may speak to the gateway: checked once for every request, HTTP or WebSocket, before any handler sees it.
+
+The gateway has no users. It is reached from this machine, or by whoever has the token. What has to be kept out on this
+machine is other people's web pages: a browser sends their requests to 127.0.0.1 as well, and names the page in
+``Origin``; a page that lets its own name point to 127.0.0.1 is known by its ``Host``.
+"""
+
+import hmac
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_LOCAL_NAMES = frozenset({"localhost"})
+_POLICY_VIOLATION = 1008
+
+
+class Guard:
+    """ASGI middleware that refuses strangers.
+
+    Parameters
+    ----------
+    host : the address that the gateway listens on; on a loopback address, only local names are answered to
+    token : what an ``Authorization: Bearer`` header must show; None: none is asked for
+    open_paths : answered without a token
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str, token: str | None, open_paths: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._is_local_only = is_loopback(host)
+        self._token = token
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, or refuse it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = self._refusal(scope["path"], headers)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": refusal[1]})
+        else:
+            status, reason = refusal
+            challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            await JSONResponse({"error": reason}, status, headers=challenge)(scope, receive, send)
+
+    def _refusal(self, path: str, headers: Mapping[bytes, str]) -> tuple[int, str] | None:
+        host = headers.get(b"host", "")
+        if self._is_local_only and not is_loopback(_name_of(f"//{host}")):
+            return 403, "this gateway answers to local names only"
+        origin = headers.get(b"origin")
+        if origin is not None and _place_of(origin) != host:
+            return 403, "pages of other sites may not ask"
+        if self._token is not None and path not in self._open_paths:
+            scheme, _, shown = headers.get(b"authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), self._token.encode()):
+                return 401, "the token is missing or wrong"
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine only."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() in _LOCAL_NAMES
+
+
+def _place_of(url: str) -> str:
+    """Host and port of a URL; empty for ``null`` and for what is no URL."""
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return ""
+
+
+def _name_of(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
