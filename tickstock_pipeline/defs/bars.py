@@ -1,12 +1,9 @@
 """Assets of bars: imported from a provider, or rolled up from finer ones.
 
-A run may belong to a job, which wants to know of each symbol and may be cancelled meanwhile. What follows the job is
-handed in (``tracker_of``), so that these assets do not know what a job is.
+A run may belong to a job, which wants to know of each symbol and may be cancelled meanwhile.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Protocol
 
 import dagster as dg
 
@@ -52,50 +49,19 @@ def bar_asset_key(timeframe: Timeframe) -> dg.AssetKey:
     return dg.AssetKey(bars_asset(timeframe))
 
 
-class ImportTracker(Protocol):
-    """Whoever follows a run; see :func:`tickstock_pipeline.batch.imports.import_bars`."""
-
-    @property
-    def fresh_since(self) -> datetime | None:
-        """What was fetched since then is not fetched again."""
-        ...
-
-    def should_stop(self) -> bool:
-        """Whether the run's work is no longer wanted."""
-        ...
-
-    def on_symbol(self, symbol: str, outcomes: Sequence[Outcome]) -> None:
-        """All of a symbol's partitions are done."""
-        ...
-
-    def on_all(self, outcomes: Sequence[Outcome]) -> None:
-        """These partitions are done."""
-        ...
-
-
-TrackerOf = Callable[[dg.AssetExecutionContext], ImportTracker | None]
-
-
-def _nobody(_: dg.AssetExecutionContext) -> ImportTracker | None:
-    return None
-
-
-def bar_assets(grid: Grid, *, tracker_of: TrackerOf = _nobody, pool: str | None = None) -> list[dg.AssetsDefinition]:
+def bar_assets(grid: Grid, *, pool: str | None = None) -> list[dg.AssetsDefinition]:
     """The five bar assets on ``grid``.
 
     Parameters
     ----------
-    tracker_of : who follows a run; None if nobody does
     pool : the concurrency pool of runs that send requests to the provider; None: as many as there may be runs
     """
-    imported = [_import_asset(grid, timeframe, depth, tracker_of, pool) for timeframe, depth in IMPORT_DEPTH.items()]
-    rolled_up = [_roll_up_asset(grid, timeframe, depth, tracker_of) for timeframe, depth in ROLL_UP_DEPTH.items()]
+    imported = [_import_asset(grid, timeframe, depth, pool) for timeframe, depth in IMPORT_DEPTH.items()]
+    rolled_up = [_roll_up_asset(grid, timeframe, depth) for timeframe, depth in ROLL_UP_DEPTH.items()]
     return imported + rolled_up
 
 
-def _import_asset(
-    grid: Grid, timeframe: Timeframe, depth: int, tracker_of: TrackerOf, pool: str | None
-) -> dg.AssetsDefinition:
+def _import_asset(grid: Grid, timeframe: Timeframe, depth: int, pool: str | None) -> dg.AssetsDefinition:
     description = (
         f"Bars ({timeframe}) from the configured provider, keyed by {_KEYED_BY[timeframe]}. Prices are as traded. A "
         "bar that breaks a rule goes to `quarantined_bars` with its reason. Materialising again fetches again and "
@@ -112,7 +78,7 @@ def _import_asset(
         pool=pool,
     )
     def import_asset(context: dg.AssetExecutionContext, database: Database, market: Market) -> None:
-        tracker = tracker_of(context)
+        tracker = job_of(context, bars_step(timeframe))
         following: Following = (
             {}
             if tracker is None
@@ -133,7 +99,7 @@ def _import_asset(
     return import_asset
 
 
-def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: TrackerOf) -> dg.AssetsDefinition:
+def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int) -> dg.AssetsDefinition:
     description = (
         f"Bars ({timeframe}) rolled up from {timeframe.derived_from} bars, keyed by {_KEYED_BY[timeframe]}. A bar is "
         "written when its period has ended. A partition whose finer bars have not changed since is left alone."
@@ -148,7 +114,7 @@ def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: Tra
     def roll_up_asset(context: dg.AssetExecutionContext, database: Database, market: Market) -> None:
         def work(partitions: Sequence[Partition]) -> list[Outcome]:
             outcomes = roll_up_bars(database.engine, market.calendar, timeframe, partitions)
-            tracker = tracker_of(context)
+            tracker = job_of(context, bars_step(timeframe))
             if tracker is not None:
                 tracker.on_all(outcomes)
             return outcomes
@@ -178,10 +144,7 @@ def _materialize(
 ) -> None:
     key = bar_asset_key(timeframe)
     partitions = requested_partitions(context)
-    tracker = job_of(context, bars_step(timeframe))
     outcomes = work(partitions)
-    if tracker is not None:
-        tracker.on_all(outcomes)
     written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
     context.log.info(f"{key.to_user_string()}: {written} of {len(partitions)} partitions changed")
     report(context, [key], outcomes, lambda _, outcome: _metadata(outcome))
