@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from tickstock_pipeline.cli.arguments import given_symbol
 from tickstock_pipeline.cli.terminal import JsonOption, err, new_table, print_json, print_result
-from tickstock_pipeline.market.symbol import normalise_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.patterns.detections import signal_strength
 from tickstock_pipeline.runtime.attach import attached_settings
@@ -73,7 +73,7 @@ def patterns(
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of them", param_hint="--json, --csv")
-    wanted = None if not symbols else [_symbol(text) for text in symbols]
+    wanted = None if not symbols else [given_symbol(text) for text in symbols]
     engine = create_engine(attached_settings(Settings.load()).database_dsn(), poolclass=sa.NullPool)
     with engine.connect() as connection:
         require_head(connection)
@@ -115,13 +115,6 @@ def patterns_table(rows: Sequence[StoredPattern], *, title: str) -> Table:
             "" if close is None else f"{close:,.2f}",
         )
     return table
-
-
-def _symbol(text: str) -> str:
-    try:
-        return normalise_symbol(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="SYMBOL") from None
 
 
 def _refuse_unknown(names: Iterable[str], known: set[str]) -> None:

@@ -6,13 +6,16 @@ Each judges the whole table, since its one result stands for the whole asset; th
 import dagster as dg
 
 from tickstock_pipeline.batch.analysis import stale_partitions
-from tickstock_pipeline.batch.quality import gaps, sanity
+from tickstock_pipeline.batch.completeness import completeness, totals
+from tickstock_pipeline.batch.quality import sanity
+from tickstock_pipeline.batch.standing import Standing
 from tickstock_pipeline.defs.analysis import patterns_key
 from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.timeframe import Timeframe
 
 _ROWS_SHOWN = 100
+_GAPS_OF_A_SYMBOL = 5
 
 
 def bar_checks() -> list[dg.AssetChecksDefinition]:
@@ -86,21 +89,40 @@ def _completeness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=bar_asset_key(timeframe),
         name="completeness",
-        description="Between a symbol's first and last bar, every period of the exchange's calendar has a bar; of "
-        "minutes and hours, every session has at least one.",
+        description="Every session that was asked of the provider, or of which bars are stored, has all the bars that "
+        "the provider has; derived bars are made of the finer ones as they are now. Materialise the partitions named, "
+        "or run `tickstock coverage --gaps`, which prints the commands that import what is missing.",
     )
-    def completeness(database: Database, market: Market) -> dg.AssetCheckResult:
+    def completeness_check(database: Database, market: Market) -> dg.AssetCheckResult:
         with database.engine.connect() as connection:
-            found = gaps(connection, market.calendar, timeframe)
-        missing = sum(len(gap.missing) for gap in found)
+            found = completeness(connection, market.calendar, timeframe)
+        lacking = [one for one in found if one.gaps]
+        counts = totals(found)
+        missing = ", ".join(
+            f"{count} {standing}" for standing, count in counts.items() if count and standing is not Standing.COMPLETE
+        )
+        unit = "sessions" if timeframe in (Timeframe.MINUTE, Timeframe.DAILY) else "years"
+        partitions = [
+            f"{one.symbol}|{year}"
+            for one in lacking
+            for year in sorted({year for gap in one.gaps for year in range(gap.first.year, gap.last.year + 1)})
+        ]
         return dg.AssetCheckResult(
-            passed=not found,
+            passed=not lacking,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{missing} periods of {len(found)} symbols have no bar." if found else "No period is missing.",
+            description=f"Of {sum(counts.values())} {unit}: {missing}; gaps in {len(lacking)} symbols."
+            if lacking
+            else f"No gap in {counts[Standing.COMPLETE]} {unit} of {len(found)} symbols.",
             metadata={
-                "missing_periods": missing,
-                "gaps": dg.MetadataValue.json({gap.symbol: gap.describe() for gap in found[:_ROWS_SHOWN]}),
+                **{f"{unit} {standing}": count for standing, count in counts.items()},
+                "partitions_with_gaps": dg.MetadataValue.json(partitions[:_ROWS_SHOWN]),
+                "gaps": dg.MetadataValue.json(
+                    {
+                        one.symbol: [gap.describe() for gap in one.gaps[:_GAPS_OF_A_SYMBOL]]
+                        for one in lacking[:_ROWS_SHOWN]
+                    }
+                ),
             },
         )
 
-    return completeness
+    return completeness_check

@@ -1,10 +1,17 @@
 """Questions about the stored bars as a whole: is what must hold enforced, what was refused, which dates are there."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date
+from itertools import pairwise
+from typing import NamedTuple
+
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.market.bar import TimeArray
+from tickstock_pipeline.market.bar import IntArray, TimeArray
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS, QUARANTINED_BARS, key_column
 
 
@@ -29,17 +36,10 @@ def count_insane_bars(connection: sa.Connection, timeframe: Timeframe) -> int:
 
 def count_refused_bars(connection: sa.Connection, timeframe: Timeframe) -> dict[str, int]:
     """Quarantined bars by symbol, without those whose key has a good bar by now."""
-    table, bars = QUARANTINED_BARS, BARS[timeframe]
-    key = key_column(timeframe)
-    text = (
-        sa.func.to_char(sa.func.timezone("UTC", key), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-        if timeframe.is_intraday
-        else sa.cast(key, sa.Text)
-    )
-    is_mended = sa.exists().where(bars.c.symbol == table.c.symbol, text == table.c.bar_time)
+    table = QUARANTINED_BARS
     rows = connection.execute(
         sa.select(table.c.symbol, sa.func.count())
-        .where(table.c.timeframe == timeframe.value, ~is_mended)
+        .where(table.c.timeframe == timeframe.value, ~_is_mended(timeframe))
         .group_by(table.c.symbol)
         .order_by(table.c.symbol)
     )
@@ -72,9 +72,85 @@ def series_extents(
     }
 
 
-def bar_dates(connection: sa.Connection, timeframe: Timeframe, symbol: str) -> TimeArray:
-    """The dates on which a symbol has a bar, (n,) datetime64[D], ascending; of an intraday bar the exchange's date."""
+class Span(NamedTuple):
+    """One symbol's dates, both included; of intraday bars the exchange's."""
+
+    symbol: str
+    first: date
+    last: date
+
+
+def count_bars_by_date(
+    connection: sa.Connection, timeframe: Timeframe, spans: Sequence[Span]
+) -> list[tuple[TimeArray, IntArray]]:
+    """Bars stored on each date of ``spans``, all in one query.
+
+    Returns
+    -------
+    For each span the dates that have any, (n,) datetime64[D], in no order, and how many.
+    """
+    if not spans:
+        return []
+    table, key = BARS[timeframe].name, f'bar."{key_column(timeframe).name}"'
+    # the year and the day of a bar are those of the exchange's clock
+    zone = "'America/New_York'"
+    day = f"({key} AT TIME ZONE {zone})::date" if timeframe.is_intraday else key
+    within = (
+        f"{key} >= span.first::timestamp AT TIME ZONE {zone} AND {key} < (span.last + 1)::timestamp AT TIME ZONE {zone}"
+        if timeframe.is_intraday
+        else f"{key} BETWEEN span.first AND span.last"
+    )
+    rows = binary_copy.copy_out(
+        connection,
+        f"""
+        SELECT span.position::int4 - 1, {day}, count(*)
+        FROM unnest(%s::text[], %s::date[], %s::date[]) WITH ORDINALITY span (symbol, first, last, position)
+        JOIN {table} bar ON bar.symbol = span.symbol AND {within}
+        GROUP BY 1, 2
+        """,
+        [[span.symbol for span in spans], [span.first for span in spans], [span.last for span in spans]],
+        {"position": binary_copy.INT4, "day": binary_copy.INT4, "count": binary_copy.INT8},
+    )
+    order = np.argsort(rows["position"], kind="stable")
+    position = rows["position"][order].astype(np.int64)
+    days = binary_copy.from_days(rows["day"][order]).astype("datetime64[D]")
+    counts = rows["count"][order].astype(np.int64)
+    bounds = np.searchsorted(position, np.arange(len(spans) + 1))
+    return [(days[low:high], counts[low:high]) for low, high in pairwise(bounds)]
+
+
+def quarantined_dates(
+    connection: sa.Connection, timeframe: Timeframe, symbols: Sequence[str]
+) -> dict[str, dict[date, str]]:
+    """Symbol -> the date of each quarantined bar whose key has no good bar by now, and why it was refused."""
+    if not symbols:
+        return {}
+    table = QUARANTINED_BARS
+    rows = connection.execute(
+        sa.select(table.c.symbol, table.c.bar_time, table.c.reason)
+        .where(
+            table.c.timeframe == timeframe.value,
+            table.c.symbol == sa.any_(sa.literal(list(symbols), sa.ARRAY(sa.Text))),
+            # a time that is not one cannot be assigned to a session
+            table.c.bar_time.regexp_match("^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)"),
+            ~_is_mended(timeframe),
+        )
+        .order_by(table.c.id)
+    )
+    found: dict[str, dict[date, str]] = {symbol: {} for symbol in symbols}
+    for symbol, text, reason in rows:
+        # regular hours of the exchange are on the same date in UTC
+        with suppress(ValueError):
+            found[symbol][date.fromisoformat(text[:10])] = reason
+    return found
+
+
+def _is_mended(timeframe: Timeframe) -> sa.Exists:
+    table, bars = QUARANTINED_BARS, BARS[timeframe]
     key = key_column(timeframe)
-    day = sa.cast(sa.func.timezone("America/New_York", key), sa.Date) if timeframe.is_intraday else key
-    rows = connection.execute(sa.select(day).distinct().where(BARS[timeframe].c.symbol == symbol).order_by(day))
-    return np.array(rows.scalars().all(), "datetime64[D]")
+    text = (
+        sa.func.to_char(sa.func.timezone("UTC", key), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+        if timeframe.is_intraday
+        else sa.cast(key, sa.Text)
+    )
+    return sa.exists().where(bars.c.symbol == table.c.symbol, text == table.c.bar_time)

@@ -118,7 +118,10 @@ def test_checks_warn_of_the_quarantined_bar_and_name_the_missing_day(instance):
     assert checks["ohlc_sanity"].severity is dg.AssetCheckSeverity.WARN
     assert checks["ohlc_sanity"].metadata["quarantine_by_symbol"].value == {"AAA": 1}
     assert not checks["completeness"].passed
-    assert checks["completeness"].metadata["gaps"].value == {"AAA": "1 of 40 missing: 2012-01-10"}
+    shown = {name: value.value for name, value in checks["completeness"].metadata.items()}
+    assert shown["gaps"] == {"AAA": ["2012-01-10: failed (quarantined: high is below low)"]}
+    assert shown["partitions_with_gaps"] == ["AAA|2012"]
+    assert (shown["sessions complete"], shown["sessions failed"]) == (119, 1)
 
 
 def test_a_table_without_its_constraint_is_read_and_found_insane(instance, engine):
