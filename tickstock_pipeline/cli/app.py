@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
-from tickstock_pipeline.cli import db, doctor, env, gateway, import_bars, jobs, patterns, status, up
+from tickstock_pipeline.cli import db, doctor, env, gateway, import_bars, jobs, patterns, status, universe, up
 from tickstock_pipeline.cli.terminal import print_error
 from tickstock_pipeline.errors import DiskFullError, ServiceError, StorageError, TickstockError
 
@@ -29,6 +29,7 @@ app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
 app.add_typer(db.app, name="db")
+app.add_typer(universe.app, name="universe")
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -68,8 +68,9 @@ class Universe:
     key : as :func:`universe_key` makes it; of a union the keys of its parts, joined by a colon
     members : in the order of the file, none twice
     problems : lines of the file that are not used
-    source : name of the file; empty for one that comes from the tables
+    source : name of the file
     parts : of a union the universes that it joins
+    is_stored : whether it comes from the tables
     """
 
     key: str
@@ -77,6 +78,7 @@ class Universe:
     problems: tuple[LineProblem, ...] = ()
     source: str = ""
     parts: tuple["Universe", ...] = ()
+    is_stored: bool = False
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -1,10 +1,12 @@
-"""The symbols that the product works on, in the order in which they were added."""
+"""The symbols that the product works on, in the order in which they were added, and what is known of them."""
 
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
-from tickstock_pipeline.storage.tables import SYMBOLS
+from tickstock_pipeline.market.universe import Member
+from tickstock_pipeline.storage.tables import SECTOR_MAPPING, SYMBOLS
 from tickstock_pipeline.storage.universe_tables import UNIVERSE_MEMBERS
 
 
@@ -43,6 +45,27 @@ def describe_symbols(connection: sa.Connection, names: Mapping[str, str]) -> Non
             .where(SYMBOLS.c.symbol == given.c.symbol, SYMBOLS.c.name.is_distinct_from(given.c.name))
             .values(name=given.c.name)
         )
+
+
+def describe_sectors(connection: sa.Connection, members: Sequence[Member]) -> None:
+    """What the list says of sectors and industries; relative strength and leadership are another program's."""
+    rows = [
+        {"symbol": member.symbol, "sector_name": member.sector or None, "industry": member.industry or None}
+        for member in sorted(members, key=lambda member: member.symbol)
+        if member.sector or member.industry
+    ]
+    if not rows:
+        return
+    statement = insert(SECTOR_MAPPING)
+    new = {
+        name: sa.func.coalesce(statement.excluded[name], SECTOR_MAPPING.c[name]) for name in ("sector_name", "industry")
+    }
+    statement = statement.on_conflict_do_update(
+        index_elements=["symbol"],
+        set_={**new, "last_updated": sa.func.now()},
+        where=sa.or_(*(SECTOR_MAPPING.c[name].is_distinct_from(value) for name, value in new.items())),
+    )
+    connection.execute(statement, rows)
 
 
 def set_active(connection: sa.Connection, symbols: Sequence[str], active: bool) -> None:

@@ -16,7 +16,8 @@ from tickstock_pipeline.market.universe import Universe, folded, shown, universe
 from tickstock_pipeline.market.universe_csv import MAX_BYTES, parse_universe
 
 _ENDING = ".csv"
-_BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.&+ -]{0,95}\.csv", re.IGNORECASE | re.ASCII)
+_BARE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.&+ -]{0,63}\.csv", re.IGNORECASE | re.ASCII)
+_MAX_SHOWN_FILES = 30
 _PACKAGED = files("tickstock_pipeline.storage") / "universe_seeds"
 
 
@@ -38,26 +39,17 @@ def read_universe_file(folder: Path, csv_file: str) -> Universe:
         If it is not a bare name, there is no such file, it is a link that leads out of the folder, no regular file,
         or cannot be read as a list of symbols. The advice lists the files that there are.
     """
-    if not is_universe_file(csv_file) or not _BARE_NAME.fullmatch(csv_file):
-        raise UniverseError(
-            f"{shown(csv_file)} is not the name of a universe file: a bare name that ends in {_ENDING} is.",
-            advice=_there_are(folder),
-        )
-    key = universe_key(csv_file[: -len(_ENDING)])
-    data = _folder_bytes(folder, csv_file)
-    if data is None:
-        data = _packaged_bytes(csv_file)
-    if data is None:
-        raise UniverseError(f"There is no universe file {shown(csv_file)}.", advice=_there_are(folder))
-    return _with_members(parse_universe(data, key=key, file=csv_file))
+    data = _bytes_of_name(folder, csv_file)
+    return _with_members(parse_universe(data, key=key_of_file(csv_file), file=csv_file))
 
 
-def read_universe_path(path: Path, key: str | None = None) -> Universe:
+def read_any_file(folder: Path, path_or_name: str, key: str | None = None) -> Universe:
     """The universe that a file anywhere lists, for the person at the terminal; never for a name from outside.
 
     Parameters
     ----------
-    path : of a CSV file
+    folder : of universe files, where a bare name that is no file of the current directory is looked for
+    path_or_name : of a CSV file
     key : of the universe; None: by the file's name
 
     Returns
@@ -69,18 +61,32 @@ def read_universe_path(path: Path, key: str | None = None) -> Universe:
     UniverseError
         If the file cannot be read as a list of symbols.
     """
+    path = Path(path_or_name)
     try:
-        data = _regular_bytes(path)
-    except OSError as error:
-        raise UniverseError(
-            f"{path} cannot be read: {error.strerror or error}.", advice="Give the path of a CSV file."
-        ) from error
+        is_elsewhere = path.name == path_or_name and not path.exists()
+        data = None if is_elsewhere else _regular_bytes(Path(os.path.realpath(path, strict=True)))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UniverseError(f"{shown(path_or_name)} cannot be read: {reason}.", advice=_there_are(folder)) from error
+    if data is None:
+        data = _bytes_of_name(folder, path_or_name)
     return parse_universe(data, key=universe_key(path.stem if key is None else key), file=path.name)
 
 
 def is_universe_file(text: str) -> bool:
     """Whether a text names a file, not a key."""
     return text.lower().endswith(_ENDING)
+
+
+def key_of_file(name: str) -> str:
+    """The key of the universe that a file of this name lists.
+
+    Raises
+    ------
+    UniverseError
+        If the name gives none.
+    """
+    return universe_key(name[: -len(_ENDING)])
 
 
 def folder_files(folder: Path) -> list[str]:
@@ -129,15 +135,30 @@ def file_of_key(names: list[str], key: str) -> str | None:
     return found[0] if found else None
 
 
+def _bytes_of_name(folder: Path, name: str) -> bytes:
+    if not _BARE_NAME.fullmatch(name):
+        raise UniverseError(
+            f"{shown(name)} is not the name of a universe file: a bare name that ends in {_ENDING} is.",
+            advice=_there_are(folder),
+        )
+    data = _folder_bytes(folder, name)
+    if data is None and name in packaged_files():
+        data = (_PACKAGED / name).read_bytes()
+    if data is None:
+        raise UniverseError(f"There is no universe file {shown(name)}.", advice=_there_are(folder))
+    return data
+
+
 def _folder_bytes(folder: Path, name: str) -> bytes | None:
     path = folder / name
     try:
-        if not _is_inside(folder, path):
+        target = Path(os.path.realpath(path, strict=True))
+        if not _is_inside(folder, target):
             raise UniverseError(
                 f"The universe file {shown(name)} is a link that leads out of the universe folder.",
                 advice="Put the file itself into the folder.",
             )
-        return _regular_bytes(path)
+        return _regular_bytes(target)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -146,20 +167,19 @@ def _folder_bytes(folder: Path, name: str) -> bytes | None:
         ) from error
 
 
-def _packaged_bytes(name: str) -> bytes | None:
-    return (_PACKAGED / name).read_bytes() if name in packaged_files() else None
-
-
 def _is_inside(folder: Path, path: Path) -> bool:
     # links within the folder are fine: a mounted Kubernetes ConfigMap consists of them
-    return path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
+    return Path(os.path.realpath(path, strict=True)).is_relative_to(os.path.realpath(folder, strict=True))
 
 
 def _regular_bytes(path: Path) -> bytes:
-    """The file's content, of one that is too large only as much as shows it."""
-    # a pipe that nobody writes to would hold up the opening for ever
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
+    """The file's content, of one that is too large only as much as shows it; ``path`` is no link.
+
+    A link that has taken the file's place meanwhile is not followed, and a pipe that nobody writes to does not hold up
+    the opening for ever.
+    """
+    more_flags = os.O_NOFOLLOW | os.O_NONBLOCK
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more_flags)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UniverseError(f"{shown(path.name)} is no regular file.", advice="Give a CSV file.")
         return file.read(MAX_BYTES + 1)
@@ -175,5 +195,9 @@ def _with_members(universe: Universe) -> Universe:
 
 
 def _there_are(folder: Path) -> str:
-    there = ", ".join(dict.fromkeys([*folder_files(folder), *packaged_files()]))
-    return f"The universe files are: {there}. Put others into the universe folder (TICKSTOCK_UNIVERSE_DIR)."
+    there = list(dict.fromkeys([*folder_files(folder), *packaged_files()]))
+    more = f" and {len(there) - _MAX_SHOWN_FILES} others" if len(there) > _MAX_SHOWN_FILES else ""
+    return (
+        f"The universe files are: {', '.join(there[:_MAX_SHOWN_FILES])}{more}. "
+        "Others go into the universe folder (TICKSTOCK_UNIVERSE_DIR)."
+    )
