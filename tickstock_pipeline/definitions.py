@@ -9,14 +9,15 @@ from tickstock_pipeline.defs.bars import bar_assets
 from tickstock_pipeline.defs.checks import analysis_checks, bar_checks
 from tickstock_pipeline.defs.import_jobs import import_jobs
 from tickstock_pipeline.defs.partitions import Grid
-from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.defs.resources import Database, Market, provider_pool
 from tickstock_pipeline.settings import Settings
 
 with warnings.catch_warnings():
     # Backfill policies and two-dimensional mappings are marked beta; our tests watch what they do.
     warnings.simplefilter("ignore", dg.BetaWarning)
-    _grid = Grid.starting(Settings.load().first_year)
-    _assets = [*bar_assets(_grid), *analysis_assets(_grid)]
+    _settings = Settings.load()
+    _grid = Grid.starting(_settings.first_year)
+    _assets = [*bar_assets(_grid, pool=provider_pool(_settings)), *analysis_assets(_grid)]
 
 defs = dg.Definitions(
     assets=_assets,

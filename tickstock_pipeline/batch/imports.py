@@ -1,36 +1,65 @@
-"""Bars from a provider into their table: fetch, validate, store with where they came from."""
+"""Bars from a provider into their table: which requests to send, and what becomes of each partition.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+1. Decide what need not be asked: years that have not begun, years before the provider's history, and partitions that
+   were fetched since a moment given, which is how an interrupted import goes on where it was.
+2. Ask: one request a symbol for consecutive years of days, since the number of requests is what limits most accounts;
+   one a year for minutes, since memory is what limits us. Splits and dividends are asked once a day and symbol.
+3. Store what arrives while the rest is fetched (:mod:`tickstock_pipeline.batch.fetching`,
+   :mod:`tickstock_pipeline.batch.import_store`), so memory does not depend on the number of symbols.
+
+Only sessions that have ended, and that providers have had some minutes to settle, are asked for and stored.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TypedDict
 
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.commit import commit_together
-from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, judge, ledger_by_partition
-from tickstock_pipeline.errors import ProviderError
-from tickstock_pipeline.market.adjustment import Split
-from tickstock_pipeline.market.aggregation import closed
-from tickstock_pipeline.market.bar import joined
+from tickstock_pipeline.batch.fetching import CANCELLED, Refusal, Request, fetch_in_batches
+from tickstock_pipeline.batch.import_store import store_answers, store_failures, store_nothing_to_have
+from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, ledger_by_partition, ledger_facts
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider
-from tickstock_pipeline.storage.bars import record_refused, write_bars
+from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.storage.corporate_actions import KINDS, actions_fetched_since
 from tickstock_pipeline.storage.ledger import read_ledger
-from tickstock_pipeline.storage.provenance import Provenance, record_provenance
-from tickstock_pipeline.storage.splits import write_splits
-from tickstock_pipeline.storage.symbols import add_symbols, read_symbols
+from tickstock_pipeline.storage.provenance import Provenance, read_provenance
+
+# Cheaper plans deliver a quarter of an hour late, and the closing auction is corrected for some minutes.
+_SETTLED_AFTER = np.timedelta64(20, "m")
+# A split is known days ahead; asking once a day finds it before the session that it changes.
+_FACTS_ARE_FRESH = timedelta(days=1)
+
+OnSymbol = Callable[[str, list[Outcome]], None]
 
 
-@dataclass(frozen=True)
-class _Fetched:
-    """One symbol's answer, by year."""
+class Following(TypedDict, total=False):
+    """How the one who asked for an import follows it; see :func:`import_bars`."""
 
-    symbol: str
-    years: dict[int, FetchedBars]
-    splits: tuple[Split, ...]
+    fresh_since: datetime | None
+    on_symbol: OnSymbol | None
+    should_stop: Callable[[], bool] | None
+
+
+@dataclass
+class _Progress:
+    """Outcomes so far, and who is told when a symbol has all of its own."""
+
+    on_symbol: OnSymbol | None
+    left: dict[str, int]
+    done: dict[str, list[Outcome]] = field(default_factory=dict)
+
+    def settle(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            symbol = outcome.partition.symbol
+            found = self.done.setdefault(symbol, [])
+            found.append(outcome)
+            if len(found) == self.left[symbol] and self.on_symbol is not None:
+                self.on_symbol(symbol, sorted(found, key=lambda one: one.partition))
 
 
 def import_bars(
@@ -41,123 +70,141 @@ def import_bars(
     partitions: Sequence[Partition],
     *,
     now: datetime | None = None,
+    fresh_since: datetime | None = None,
+    on_symbol: OnSymbol | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> list[Outcome]:
-    """Fetch the bars of ``partitions`` and store what is new or different, in one transaction.
+    """Fetch the bars of ``partitions`` and store what is new or different, symbol by symbol as answers arrive.
 
     Parameters
     ----------
     provider : where to fetch from; a timeframe that it does not have is an empty answer, not a failure
-    now : UTC; bars whose period has not ended by then are left for later
+    now : UTC; sessions that have not ended by then are left for later
+    fresh_since : partitions whose fetch succeeded at or after this instant, by the database's clock, are not fetched
+        again
+    on_symbol : called from the calling thread with a symbol's outcomes, once all of its bars are committed or failed
+    should_stop : asked before each request and once a second; from then on nothing more is asked for, and what is
+        left fails as "cancelled"
 
     Returns
     -------
     One outcome a partition, in the order given. A symbol that the provider refuses or does not answer for fails with
     the provider's reason, and only it.
     """
+    years = years_by_symbol(partitions)
+    progress = _Progress(on_symbol, {symbol: len(found) for symbol, found in years.items()})
     if timeframe not in provider.timeframes:
         facts: dict[str, int | float | str] = {
             "source": provider.name,
             "bars": 0,
             "note": f"{provider.name} has no {timeframe} bars",
         }
-        return [Outcome(partition, Status.UNCHANGED, facts) for partition in partitions]
-    moment = np.datetime64((now or datetime.now(UTC)).replace(tzinfo=None), "us")
-    last_closed = date.fromisoformat(str(calendar.last_closed(moment)))
-    # Of a session that has not ended, or that the provider does not have yet, nothing is kept: it is asked for again.
-    through = {listing.symbol: min(listing.last, last_closed) for listing in provider.catalogue()}
-    fetched: list[_Fetched] = []
-    outcomes: list[Outcome] = []
-    for symbol, years in sorted(years_by_symbol(partitions).items()):
-        try:
-            fetched.append(_fetch(provider, calendar, timeframe, symbol, years, moment))
-        except ProviderError as error:
-            outcomes += [Outcome(Partition(symbol, year), Status.FAILED, error=error.message) for year in years]
-    # Of its own transaction: registering takes a lock that another import must not wait for while bars are written.
-    with engine.begin() as connection:
-        known = set(read_symbols(connection, active=None))
-        found = {item.symbol for item in fetched} - known
-        if found:
-            add_symbols(connection, [symbol for symbol in years_by_symbol(partitions) if symbol in found])
-    outcomes += commit_together(
-        engine,
-        fetched,
-        lambda connection, items: _write(
-            connection, provider.name, timeframe, items, lambda symbol: through.get(symbol, last_closed)
-        ),
-        lambda item: [Partition(item.symbol, year) for year in item.years],
-    )
-    _record_failures(engine, provider.name, timeframe, outcomes)
-    return in_order_of(partitions, outcomes)
+        progress.settle(Outcome(Partition(symbol, year), Status.UNCHANGED, facts) for symbol, year in _all(years))
+        return in_order_of(partitions, (outcome for found in progress.done.values() for outcome in found))
 
+    moment = (now or datetime.now(UTC)).astimezone(UTC)
+    ended = last_settled(calendar, moment)
+    # What the provider does not have yet is not marked as asked for: it is asked for again.
+    through = {listing.symbol: min(listing.last, ended) for listing in provider.catalogue()}
+    earliest = provider.earliest(timeframe, moment.date())
+    with engine.connect() as connection:
+        known = read_provenance(connection, timeframe, years)
+        ledger = ledger_by_partition(read_ledger(connection, timeframe, list(years)))
+        fresh = actions_fetched_since(connection, years, _fresh_from(now, fresh_since))
 
-def _fetch(
-    provider: HistoricalProvider,
-    calendar: TradingCalendar,
-    timeframe: Timeframe,
-    symbol: str,
-    years: Sequence[int],
-    now: np.datetime64,
-) -> _Fetched:
-    answers = {}
-    for year in years:
-        answer = provider.fetch_bars(symbol, timeframe, date(year, 1, 1), date(year, 12, 31))
-        answers[year] = replace(answer, bars=closed(answer.bars, calendar, now))
-    return _Fetched(symbol, answers, provider.fetch_splits(symbol))
+    wanted: dict[str, list[int]] = {}
+    too_early: list[Partition] = []
+    for partition in _all(years):
+        if partition.year > ended.year:
+            note = f"no session of {partition.year} has ended yet"
+        elif earliest is not None and partition.year < earliest.year:
+            note = f"{provider.name} has nothing before {earliest}"
+            too_early.append(partition)
+        elif _is_fetched(known.get(partition), fresh_since):
+            note = "fetched already"
+        else:
+            wanted.setdefault(partition.symbol, []).append(partition.year)
+            continue
+        facts = ledger_facts(ledger.get(partition)) | {"source": provider.name, "note": note}
+        progress.settle([Outcome(partition, Status.UNCHANGED, facts)])
+    if earliest is not None:
+        store_nothing_to_have(engine, provider.name, timeframe, too_early, earliest)
 
-
-def _write(
-    connection: sa.Connection,
-    source: str,
-    timeframe: Timeframe,
-    items: Sequence[_Fetched],
-    through: Callable[[str], date],
-) -> list[Outcome]:
-    symbols = [item.symbol for item in items]
-    before = ledger_by_partition(read_ledger(connection, timeframe, symbols))
-    write_splits(connection, [split for item in items for split in item.splits], source)
-    write_bars(connection, [joined([answer.bars for answer in item.years.values()]) for item in items], source)
-    record_refused(connection, [bar for item in items for year in item.years.values() for bar in year.refused], source)
-    after = ledger_by_partition(read_ledger(connection, timeframe, symbols))
-    outcomes = []
-    provenance = []
-    for item in items:
-        for year, answer in item.years.items():
-            partition = Partition(item.symbol, year)
-            outcomes.append(
-                judge(
-                    partition,
-                    before.get(partition),
-                    after.get(partition),
-                    source=source,
-                    bars_fetched=len(answer.bars),
-                    bars_refused=len(answer.refused),
+    def requests() -> Iterator[Request]:
+        for symbol, found in wanted.items():
+            missing = frozenset(KINDS) - fresh[symbol]
+            for span in _spans(timeframe, found):
+                first = date(span[0], 1, 1)
+                yield Request(
+                    symbol,
+                    span,
+                    first if earliest is None else max(first, earliest),
+                    min(date(span[-1], 12, 31), ended),
+                    missing,
                 )
-            )
-            provenance.append(
-                Provenance(
-                    item.symbol,
-                    timeframe,
-                    year,
-                    source=source,
-                    outcome="complete" if len(answer.bars) else "empty",
-                    n_bars=len(answer.bars),
-                    n_refused=len(answer.refused),
-                    requested_from=date(year, 1, 1),
-                    requested_through=min(date(year, 12, 31), through(item.symbol)),
-                )
-            )
-    record_provenance(connection, provenance)
-    return outcomes
+                missing = frozenset()
 
-
-def _record_failures(engine: sa.Engine, source: str, timeframe: Timeframe, outcomes: Sequence[Outcome]) -> None:
-    failed = [
-        Provenance(
-            outcome.partition.symbol, timeframe, outcome.partition.year, source, "failed", n_bars=0, error=outcome.error
+    for arrivals in fetch_in_batches(provider, timeframe, requests(), should_stop or (lambda: False)):
+        refusals = [item for item in arrivals if isinstance(item, Refusal)]
+        answers = [item for item in arrivals if not isinstance(item, Refusal)]
+        outcomes = store_answers(
+            engine, provider.name, timeframe, answers, lambda symbol: through.get(symbol, ended), earliest
         )
-        for outcome in outcomes
-        if outcome.status is Status.FAILED
-    ]
-    if failed:
-        with engine.begin() as connection:
-            record_provenance(connection, failed)
+        outcomes += [
+            Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.reason)
+            for item in refusals
+            for year in item.request.years
+        ]
+        store_failures(
+            engine,
+            provider.name,
+            timeframe,
+            # nobody was asked for what was cancelled
+            [one for one in outcomes if one.status is Status.FAILED and one.error != CANCELLED],
+        )
+        progress.settle(outcomes)
+    return in_order_of(partitions, (outcome for found in progress.done.values() for outcome in found))
+
+
+def last_settled(calendar: TradingCalendar, now: datetime) -> date:
+    """The newest session whose bars a provider can be asked for at ``now``.
+
+    Raises
+    ------
+    ValueError
+        If no session of the calendar has ended by then.
+    """
+    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    return date.fromisoformat(str(calendar.last_closed(moment - _SETTLED_AFTER)))
+
+
+def _all(years: Mapping[str, Sequence[int]]) -> Iterator[Partition]:
+    return (Partition(symbol, year) for symbol, found in years.items() for year in found)
+
+
+def _spans(timeframe: Timeframe, years: Sequence[int]) -> list[tuple[int, ...]]:
+    """The years of each request: runs of consecutive ones, of minutes single ones."""
+    spans: list[list[int]] = []
+    for year in years:
+        if spans and spans[-1][-1] == year - 1 and timeframe is not Timeframe.MINUTE:
+            spans[-1].append(year)
+        else:
+            spans.append([year])
+    return [tuple(span) for span in spans]
+
+
+def _is_fetched(known: Provenance | None, fresh_since: datetime | None) -> bool:
+    return (
+        known is not None
+        and fresh_since is not None
+        and not known.is_derived
+        and known.outcome in ("complete", "empty")
+        and known.updated_at is not None
+        and known.updated_at >= fresh_since
+    )
+
+
+def _fresh_from(now: datetime | None, fresh_since: datetime | None) -> datetime:
+    """Since when facts count as fresh: a job of several days asks no symbol twice."""
+    a_day_ago = (now or datetime.now(UTC)) - _FACTS_ARE_FRESH
+    return a_day_ago if fresh_since is None else min(a_day_ago, fresh_since)

@@ -1,8 +1,13 @@
-"""Coarser bars from the finer ones in the tables."""
+"""Coarser bars from the finer ones in the tables.
 
-from collections.abc import Mapping, Sequence
+Hours, weeks and months are always derived. Days are derived where the provider gave none: its own bar wins, since the
+closing auction prints outside the minutes, and takes the derived one's place whenever it arrives.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import groupby
 
 import numpy as np
 import sqlalchemy as sa
@@ -12,31 +17,38 @@ from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, judge
 from tickstock_pipeline.batch.windows import year_bounds
 from tickstock_pipeline.market.aggregation import closed, roll_up
 from tickstock_pipeline.market.bar import Bars, empty_bars, joined
-from tickstock_pipeline.market.calendar import TradingCalendar
+from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import delete_bars_except, read_bars, write_bars
+from tickstock_pipeline.storage.bars import dates_given, delete_bars_except, read_bars, write_bars
 from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import (
     Provenance,
     derived_source,
     read_provenance,
+    record_fill,
     record_provenance,
     roll_up_revisions,
 )
 
 # The first week of a year may begin on up to six days of the year before.
 _DAYS_BEFORE = {Timeframe.WEEKLY: 7}
+# Of coarse bars; a symbol's year of hours is 1,764.
+_ROWS_A_WRITE = 20_000
 
 
 @dataclass(frozen=True)
 class _RolledUp:
-    """One symbol's finished coarse bars by year, the finer ones' revision, and the key of the first unfinished."""
+    """One symbol's finished coarse bars by year, the finer ones' revision, and the key of the first unfinished.
+
+    ``made_from`` has the years that a provider was asked for: what is derived there fills in.
+    """
 
     symbol: str
     years: dict[int, Bars]
     revisions: dict[int, int]
     unfinished: dict[int, date | None]
+    made_from: dict[int, Provenance | None]
 
 
 def roll_up_bars(
@@ -50,7 +62,7 @@ def roll_up_bars(
     """Derive the bars of ``partitions`` from the finer ones and store what is new or different.
 
     A partition whose finer bars have the revision that it was last made from is left alone, unread. A bar belongs to
-    the year of its key, and is made only once its period has ended.
+    the year of its key, and is made only once its period has ended. Minutes are read one symbol's year at a time.
 
     Parameters
     ----------
@@ -71,61 +83,83 @@ def roll_up_bars(
         stale = [
             partition
             for partition in partitions
-            if _is_stale(made_from.get(partition), revisions[partition], moment.astype("datetime64[D]").item())
+            if _is_stale(into, made_from.get(partition), revisions[partition], moment.astype("datetime64[D]").item())
         ]
-        rolled_up = _derive(connection, calendar, source, into, stale, revisions, moment)
-        unchanged = _unchanged(connection, into, set(partitions) - set(stale))
-    written = commit_together(
-        engine,
-        rolled_up,
-        lambda connection, items: _write(connection, into, items),
-        lambda item: [Partition(item.symbol, year) for year in item.years],
-    )
-    return in_order_of(partitions, [*unchanged, *written])
+        outcomes = _unchanged(connection, into, set(partitions) - set(stale))
+    waiting: list[_RolledUp] = []
+    for item in _derive(engine, calendar, source, into, stale, revisions, made_from, moment):
+        waiting.append(item)
+        if sum(len(bars) for one in waiting for bars in one.years.values()) >= _ROWS_A_WRITE:
+            outcomes += _commit(engine, into, waiting)
+            waiting = []
+    outcomes += _commit(engine, into, waiting)
+    return in_order_of(partitions, outcomes)
 
 
-def _is_stale(made: Provenance | None, revision: int, today: date) -> bool:
+def _is_stale(into: Timeframe, made: Provenance | None, revision: int, today: date) -> bool:
     if made is None:
-        return True
-    if made.source != derived_source(made.timeframe):
+        return into is not Timeframe.DAILY or revision > 0
+    if into is not Timeframe.DAILY and not made.is_derived:
         return False  # a provider's own bars win
-    if made.input_revision != revision:
+    if (made.input_revision or 0) != revision:
         return True
     # A period may end without another bar in it.
     return made.unfinished_until is not None and made.unfinished_until < today
 
 
 def _derive(
-    connection: sa.Connection,
+    engine: sa.Engine,
     calendar: TradingCalendar,
     source: Timeframe,
     into: Timeframe,
     stale: Sequence[Partition],
     revisions: Mapping[Partition, int],
+    made_from: Mapping[Partition, Provenance],
     now: np.datetime64,
-) -> list[_RolledUp]:
-    if not stale:
-        return []
-    years = years_by_symbol(stale)
-    first = np.datetime64(date(min(p.year for p in stale), 1, 1), "D") - np.timedelta64(_DAYS_BEFORE.get(into, 0), "D")
-    # Minutes of the last session's evening belong to the next day in UTC; one day more does not hurt the others.
-    last = np.datetime64(date(max(p.year for p in stale) + 1, 1, 2), "D")
-    found = read_bars(connection, source, sorted(years), first, last)
-    rolled_up = []
-    for symbol in sorted(years):
-        bars = found.get(symbol, empty_bars(symbol, source))
-        coarse = roll_up(bars, into, calendar)
-        by_year = {year: _of_year(coarse, year) for year in years[symbol]}
-        finished = {year: closed(of_year, calendar, now) for year, of_year in by_year.items()}
-        rolled_up.append(
-            _RolledUp(
+) -> Iterator[_RolledUp]:
+    for symbols_years, bars_of in _readings(engine, calendar, source, into, stale):
+        for symbol, years in symbols_years.items():
+            coarse = roll_up(bars_of.get(symbol, empty_bars(symbol, source)), into, calendar)
+            by_year = {year: _of_year(coarse, year) for year in years}
+            finished = {year: closed(of_year, calendar, now) for year, of_year in by_year.items()}
+            yield _RolledUp(
                 symbol,
                 finished,
-                {year: revisions[Partition(symbol, year)] for year in years[symbol]},
-                {year: _first_unfinished(by_year[year], finished[year]) for year in years[symbol]},
+                {year: revisions[Partition(symbol, year)] for year in years},
+                {year: _first_unfinished(by_year[year], finished[year]) for year in years},
+                {year: made_from.get(Partition(symbol, year)) for year in years},
             )
-        )
-    return rolled_up
+
+
+def _readings(
+    engine: sa.Engine, calendar: TradingCalendar, source: Timeframe, into: Timeframe, stale: Sequence[Partition]
+) -> Iterator[tuple[dict[str, list[int]], dict[str, Bars]]]:
+    """The finer bars of stale partitions, in portions that fit in memory: symbol -> years, and symbol -> bars."""
+    if not stale:
+        return
+    years = years_by_symbol(sorted(stale))
+    if source is not Timeframe.MINUTE:
+        first = np.datetime64(date(min(p.year for p in stale), 1, 1), "D")
+        last = np.datetime64(date(max(p.year for p in stale), 12, 31), "D")
+        first -= np.timedelta64(_DAYS_BEFORE.get(into, 0), "D")
+        with engine.connect() as connection:
+            yield years, read_bars(connection, source, sorted(years), first, last)
+        return
+    for symbol, year in sorted(stale):
+        bounds = year_bounds(source, year)
+        with engine.connect() as connection:
+            if into is Timeframe.DAILY:
+                span = date(year, 1, 1), date(year, 12, 31)
+                lacking = np.setdiff1d(calendar.sessions(*span), dates_given(connection, [symbol], *span)[symbol])
+                if not len(lacking):
+                    yield {symbol: [year]}, {}
+                    continue
+                bounds = calendar.opening(lacking[:1])[0], calendar.closing(lacking[-1:])[0]
+            bars = read_bars(connection, source, [symbol], *bounds)
+            if into is Timeframe.DAILY and symbol in bars:
+                of_lacking = np.isin(exchange_date(bars[symbol].time), lacking)
+                bars = {symbol: bars[symbol][of_lacking]}
+        yield {symbol: [year]}, bars
 
 
 def _first_unfinished(bars: Bars, finished: Bars) -> date | None:
@@ -140,11 +174,23 @@ def _of_year(bars: Bars, year: int) -> Bars:
     return bars[(bars.time >= np.datetime64(f"{year}", "us")) & (bars.time < np.datetime64(f"{year + 1}", "us"))]
 
 
+def _commit(engine: sa.Engine, into: Timeframe, items: Sequence[_RolledUp]) -> list[Outcome]:
+    return commit_together(
+        engine,
+        items,
+        lambda connection, some: _write(connection, into, some),
+        lambda item: [Partition(item.symbol, year) for year in item.years],
+    )
+
+
 def _write(connection: sa.Connection, into: Timeframe, items: Sequence[_RolledUp]) -> list[Outcome]:
-    symbols = [item.symbol for item in items]
+    symbols = list(dict.fromkeys(item.symbol for item in items))
     source = derived_source(into)
     before = ledger_by_partition(read_ledger(connection, into, symbols))
-    write_bars(connection, [joined(list(item.years.values())) for item in items], source)
+    pieces = groupby(items, key=lambda item: item.symbol)
+    write_bars(
+        connection, [joined([bars for one in found for bars in one.years.values()]) for _, found in pieces], source
+    )
     after = ledger_by_partition(read_ledger(connection, into, symbols))
     # Finer bars that are gone leave nothing behind; the ledger knows where there are more bars than were derived.
     deleted = [
@@ -155,12 +201,18 @@ def _write(connection: sa.Connection, into: Timeframe, items: Sequence[_RolledUp
     ]
     if any(deleted):
         after = ledger_by_partition(read_ledger(connection, into, symbols))
-    outcomes, provenance = [], []
+    outcomes: list[Outcome] = []
+    derived: list[Provenance] = []
+    filled: list[Provenance] = []
     for item in items:
         for year, bars in item.years.items():
             partition = Partition(item.symbol, year)
-            outcomes.append(judge(partition, before.get(partition), after.get(partition), source=source))
-            provenance.append(
+            facts: dict[str, int | str] = {"source": source}
+            if into is Timeframe.DAILY:
+                facts["bars_from_minutes"] = len(bars)
+            outcomes.append(judge(partition, before.get(partition), after.get(partition), **facts))
+            imported = (made := item.made_from[year]) is not None and not made.is_derived
+            (filled if imported else derived).append(
                 Provenance(
                     item.symbol,
                     into,
@@ -170,9 +222,11 @@ def _write(connection: sa.Connection, into: Timeframe, items: Sequence[_RolledUp
                     n_bars=len(bars),
                     input_revision=item.revisions[year],
                     unfinished_until=item.unfinished[year],
+                    n_provisional=len(bars) if into is Timeframe.DAILY else 0,
                 )
             )
-    record_provenance(connection, provenance)
+    record_provenance(connection, derived)
+    record_fill(connection, filled)
     return outcomes
 
 

@@ -41,3 +41,9 @@ class Market(dg.ConfigurableResource):  # type: ignore[type-arg]
     def provider(self) -> HistoricalProvider:
         """The configured provider."""
         return historical_provider(Settings.load())
+
+
+def provider_pool(settings: Settings) -> str | None:
+    """The concurrency pool of the runs that ask the provider; None for the sample, whose file has no limit."""
+    first = settings.providers[0]
+    return None if first == "sample" else f"provider_{first}"

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.bar import Bars, RefusedBar
@@ -20,6 +21,9 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.instants import aware_all
 from tickstock_pipeline.storage.tables import BARS, QUARANTINED_BARS, key_column
+
+DERIVED = "derived:"
+"""What the source of a bar that is rolled up from finer ones begins with."""
 
 _VALUES = ("open", "high", "low", "close", "volume")
 
@@ -32,15 +36,19 @@ class WriteCounts(NamedTuple):
     unchanged: int
 
 
-def write_bars(connection: sa.Connection, series: Sequence[Bars], source: str) -> WriteCounts:
+def write_bars(
+    connection: sa.Connection, series: Sequence[Bars], source: str, *, yields_to: str | None = None
+) -> WriteCounts:
     """Upsert bars of one timeframe, all symbols in one statement, in the caller's transaction.
 
-    A bar whose prices and volume are already stored is not written, whatever its source.
+    A bar whose prices and volume are already stored is not written, whatever its source. A derived bar never replaces
+    one that somebody gave; one that is given takes the place of a derived bar, also where both say the same.
 
     Parameters
     ----------
     series : valid bars (see ``market.bar.refusal_reasons``), one item a symbol
     source : the provider, or ``derived:<timeframe>``
+    yields_to : a source whose stored bars stay as they are
 
     Raises
     ------
@@ -60,6 +68,12 @@ def write_bars(connection: sa.Connection, series: Sequence[Bars], source: str) -
     binary_copy.copy_in(connection, staging, columns, _encoded(series))
     stored = ", ".join(f"bar.{name}" for name in _VALUES)
     given = ", ".join(f"excluded.{name}" for name in _VALUES)
+    replaces = (
+        f"({stored}) IS DISTINCT FROM ({given}) AND bar.source LIKE '{DERIVED}%'"
+        if source.startswith(DERIVED)
+        else f"(({stored}) IS DISTINCT FROM ({given}) OR bar.source LIKE '{DERIVED}%')"
+        " AND bar.source IS DISTINCT FROM :yields_to"
+    )
     # rows in key order: two writers of the same bars wait for each other instead of deadlocking
     inserted, updated = connection.execute(
         sa.text(f"""
@@ -68,12 +82,12 @@ def write_bars(connection: sa.Connection, series: Sequence[Bars], source: str) -
                 SELECT {", ".join(columns)}, :source FROM {staging} ORDER BY symbol, {key}
                 ON CONFLICT (symbol, {key}) DO UPDATE SET
                     {", ".join(f"{name} = excluded.{name}" for name in _VALUES)}, source = excluded.source
-                WHERE ({stored}) IS DISTINCT FROM ({given})
+                WHERE {replaces}
                 RETURNING xmax = 0 AS is_new
             )
             SELECT count(*) FILTER (WHERE is_new), count(*) FILTER (WHERE NOT is_new) FROM written
         """),
-        {"source": source},
+        {"source": source, "yields_to": yields_to},
     ).one()
     return WriteCounts(inserted, updated, sum(map(len, series)) - inserted - updated)
 
@@ -101,6 +115,30 @@ def delete_bars_except(
         key != sa.all_(sa.literal(keys(kept.time), sa.ARRAY(key.type))),
     )
     return int(connection.execute(statement).rowcount)
+
+
+def dates_given(
+    connection: sa.Connection, symbols: Sequence[str], first: date, last: date
+) -> dict[str, NDArray[np.datetime64]]:
+    """The sessions of which somebody gave a daily bar, one that is not derived.
+
+    Returns
+    -------
+    symbol -> (n,) datetime64[D], ascending; a symbol without any has an empty array.
+    """
+    rows = binary_copy.copy_out(
+        connection,
+        f"""
+        SELECT wanted.position::int4 - 1, bar.date
+        FROM unnest(%s::text[]) WITH ORDINALITY wanted (symbol, position)
+        JOIN {BARS[Timeframe.DAILY].name} bar USING (symbol)
+        WHERE bar.date BETWEEN %s::date AND %s::date AND bar.source NOT LIKE '{DERIVED}%%'
+        """,
+        [list(symbols), first, last],
+        {"position": binary_copy.INT4, "date": binary_copy.INT4},
+    )
+    dates = binary_copy.from_days(rows["date"]).astype("datetime64[D]")
+    return {symbol: np.sort(dates[rows["position"] == position]) for position, symbol in enumerate(symbols)}
 
 
 def read_bars(

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import sqlalchemy as sa
 
+from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.instants import aware
-from tickstock_pipeline.storage.tables import BARS, key_column
+from tickstock_pipeline.storage.tables import ANALYSIS_COVERAGE, BARS, key_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,14 @@ def stale_analysis(
         },
     )
     return [StalePartition(symbol, year, bars) for symbol, year, bars in rows]
+
+
+def analysed_partitions(connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> set[Partition]:
+    """The partitions that were ever analysed, with whatever definitions, stale or not."""
+    table = ANALYSIS_COVERAGE.c
+    wanted = sa.literal(sorted(set(symbols)), sa.ARRAY(sa.Text))
+    query = sa.select(table.symbol, table.year).where(table.timeframe == timeframe, table.symbol == sa.any_(wanted))
+    return {Partition(symbol, year) for symbol, year in connection.execute(query)}
 
 
 _YEAR_START = "make_timestamptz(l.year, 1, 1, 0, 0, 0, 'America/New_York')"

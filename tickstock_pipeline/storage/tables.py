@@ -91,7 +91,20 @@ BAR_PROVENANCE = sa.Table(
     sa.Column("requested_through", sa.Date),
     sa.Column("error", sa.Text),
     sa.Column("updated_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+    sa.Column("reason", sa.Text),
+    sa.Column("n_provisional", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("session_bars", ARRAY(sa.SmallInteger)),
     sa.CheckConstraint("outcome IN ('complete', 'partial', 'empty', 'failed')", name="bar_provenance_outcome"),
+)
+
+CORPORATE_ACTION_FETCHES = sa.Table(
+    "corporate_action_fetches",
+    METADATA,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("fetched_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("kind IN ('splits', 'dividends')", name="corporate_action_fetches_kind"),
 )
 
 QUARANTINED_BARS = sa.Table(

@@ -69,6 +69,7 @@ def test_a_range_run_materialises_each_partition_with_its_own_metadata(instance)
         "source": "sample",
         "bars_fetched": 39,
         "bars_refused": 1,
+        "requests": 3,
     }
     assert metadata(instance, "ohlcv_daily", "BBB|2012")["bars_refused"] == 0
 

@@ -1,5 +1,6 @@
 """What is stale: bars without analysis, and derived bars that their input has outgrown."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -16,6 +17,8 @@ from tickstock_pipeline.storage.provenance import (
     Provenance,
     derived_source,
     read_provenance,
+    record_failures,
+    record_fill,
     record_provenance,
     roll_up_revisions,
     stale_roll_ups,
@@ -129,14 +132,44 @@ def test_a_year_whose_input_is_deleted_is_derived_once_more(engine: sa.Engine) -
         assert stale_roll_ups(connection, Timeframe.WEEKLY) == []
 
 
-def test_bars_that_a_provider_gave_are_not_derived(engine: sa.Engine) -> None:
+def test_imported_weeks_are_not_derived_and_imported_days_are_filled_from_minutes_that_changed(
+    engine: sa.Engine,
+) -> None:
     with engine.begin() as connection:
+        for timeframe in (Timeframe.WEEKLY, Timeframe.DAILY):
+            record_provenance(connection, [Provenance("A", timeframe, 2013, "sample", "complete", n_bars=52)])
+        write_bars(connection, [daily("A", "2013-01-02")], "test")
+        assert stale_roll_ups(connection, Timeframe.WEEKLY) == []
+        assert stale_roll_ups(connection, Timeframe.DAILY) == []
         write_bars(connection, [daily("A", "2013-01-02T14:30", timeframe=Timeframe.MINUTE)], "test")
         assert stale_roll_ups(connection, Timeframe.DAILY) == [Partition("A", 2013)]
-        record_provenance(connection, [Provenance("A", Timeframe.DAILY, 2013, "sample", "complete", n_bars=252)])
+        revision = roll_up_revisions(connection, Timeframe.DAILY, [Partition("A", 2013)])[Partition("A", 2013)]
+        fill = Provenance("A", Timeframe.DAILY, 2013, "-", "empty", n_bars=0, input_revision=revision, n_provisional=3)
+        record_fill(connection, [fill])
         assert stale_roll_ups(connection, Timeframe.DAILY) == []
+        row = read_provenance(connection, Timeframe.DAILY)[Partition("A", 2013)]
+        assert (row.source, row.outcome, row.n_bars, row.n_provisional) == ("sample", "complete", 52, 3)
         with pytest.raises(ValueError, match="not derived"):
             stale_roll_ups(connection, Timeframe.MINUTE)
+
+
+def test_a_failure_leaves_what_was_asked_and_given_before(engine: sa.Engine) -> None:
+    asked = Provenance(
+        "A", Timeframe.DAILY, 2013, "sample", "complete", 252, requested_through=date(2013, 12, 31), n_provisional=1
+    )
+    derived = Provenance("A", Timeframe.DAILY, 2014, "derived:1min", "complete", 9, n_provisional=9)
+    with engine.begin() as connection:
+        record_provenance(connection, [asked, derived])
+        record_failures(
+            connection,
+            [Provenance("A", Timeframe.DAILY, year, "other", "failed", 0, error="503") for year in (2013, 2014, 2015)],
+        )
+        found = read_provenance(connection, Timeframe.DAILY)
+    assert found == {
+        Partition("A", 2013): replace(asked, outcome="failed", error="503"),
+        Partition("A", 2014): replace(derived, source="other", outcome="failed", error="503", n_bars=0),
+        Partition("A", 2015): Provenance("A", Timeframe.DAILY, 2015, "other", "failed", 0, error="503"),
+    }
 
 
 def test_provenance_is_replaced_and_read_back(engine: sa.Engine) -> None:
