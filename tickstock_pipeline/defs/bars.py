@@ -15,11 +15,9 @@ from tickstock_pipeline.batch.days import import_days
 from tickstock_pipeline.batch.imports import Following, import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
-from tickstock_pipeline.defs.import_jobs import job_of
 from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
-from tickstock_pipeline.imports.stages import bars_step
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 
@@ -76,11 +74,12 @@ class ImportTracker(Protocol):
 TrackerOf = Callable[[dg.AssetExecutionContext], ImportTracker | None]
 
 
-def _nobody(_: dg.AssetExecutionContext) -> ImportTracker | None:
+def nobody(_: dg.AssetExecutionContext) -> ImportTracker | None:
+    """Nobody follows any run."""
     return None
 
 
-def bar_assets(grid: Grid, *, tracker_of: TrackerOf = _nobody, pool: str | None = None) -> list[dg.AssetsDefinition]:
+def bar_assets(grid: Grid, *, tracker_of: TrackerOf = nobody, pool: str | None = None) -> list[dg.AssetsDefinition]:
     """The five bar assets on ``grid``.
 
     Parameters
@@ -125,8 +124,15 @@ def _import_asset(
 
         def work(partitions: Sequence[Partition]) -> list[Outcome]:
             if timeframe is Timeframe.DAILY:
-                return import_days(database.engine, market.provider, market.calendar, partitions, **following)
-            return import_bars(database.engine, market.provider, market.calendar, timeframe, partitions, **following)
+                outcomes = import_days(database.engine, market.provider, market.calendar, partitions, **following)
+            else:
+                outcomes = import_bars(
+                    database.engine, market.provider, market.calendar, timeframe, partitions, **following
+                )
+            if tracker is not None:
+                # what was filled from minutes may have failed after a symbol was reported
+                tracker.on_all(outcomes)
+            return outcomes
 
         _materialize(context, timeframe, work)
 
@@ -178,10 +184,7 @@ def _materialize(
 ) -> None:
     key = bar_asset_key(timeframe)
     partitions = requested_partitions(context)
-    tracker = job_of(context, bars_step(timeframe))
     outcomes = work(partitions)
-    if tracker is not None:
-        tracker.on_all(outcomes)
     written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
     context.log.info(f"{key.to_user_string()}: {written} of {len(partitions)} partitions changed")
     report(context, [key], outcomes, lambda _, outcome: _metadata(outcome))
