@@ -7,7 +7,7 @@ import dagster as dg
 from tickstock_pipeline.defs.analysis import analysis_assets
 from tickstock_pipeline.defs.bars import bar_assets
 from tickstock_pipeline.defs.checks import analysis_checks, bar_checks
-from tickstock_pipeline.defs.import_jobs import import_jobs
+from tickstock_pipeline.defs.import_jobs import import_jobs, job_of
 from tickstock_pipeline.defs.partitions import Grid
 from tickstock_pipeline.defs.resources import Database, Market, provider_pool
 from tickstock_pipeline.settings import Settings
@@ -17,7 +17,10 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", dg.BetaWarning)
     _settings = Settings.load()
     _grid = Grid.starting(_settings.first_year)
-    _assets = [*bar_assets(_grid, pool=provider_pool(_settings)), *analysis_assets(_grid)]
+    _assets = [
+        *bar_assets(_grid, tracker_of=job_of, pool=provider_pool(_settings)),
+        *analysis_assets(_grid, tracker_of=job_of),
+    ]
 
 defs = dg.Definitions(
     assets=_assets,

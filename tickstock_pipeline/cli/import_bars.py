@@ -3,7 +3,6 @@
 import json
 import secrets
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -21,7 +20,7 @@ from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.jobs import JobState, StoredJob, read_job
 from tickstock_pipeline.storage.schema import require_head
-from tickstock_pipeline.storage.universe_files import read_universe_path
+from tickstock_pipeline.storage.universe_files import read_any_file
 
 EXAMPLES = """Examples:
 
@@ -42,7 +41,10 @@ def import_bars(
     universe: Annotated[
         str | None, typer.Option("--universe", "-u", metavar="KEY", help="A universe, or several as SPY:QQQ.")
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="A CSV file with a column `symbol`.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", help="A CSV file with a column `symbol`: its path, or its name in the folder."),
+    ] = None,
     years: Annotated[float, typer.Option(help="Back from today; whole calendar years are imported.")] = 1.0,
     first: Annotated[
         datetime | None,
@@ -74,7 +76,7 @@ def import_bars(
     settings = attached_settings(Settings.load())
     message = {
         "job_id": _new_job_id(),
-        "symbols": symbols or (None if file is None else _symbols_of(file)),
+        "symbols": symbols or (None if file is None else _symbols_of(settings, file)),
         "universe_key": universe,
         "job_type": "multi_timeframe_load" if universe is None else "csv_universe_load",
         "timeframes": [timeframe.value for timeframe in timeframes or []],
@@ -124,8 +126,8 @@ def _stored(engine: sa.Engine, job_id: str) -> StoredJob:
     return job
 
 
-def _symbols_of(file: Path) -> list[str]:
-    universe = read_universe_path(file)
+def _symbols_of(settings: Settings, file: str) -> list[str]:
+    universe = read_any_file(settings.universe_folder, file)
     for problem in universe.problems:
         err.print(f"[yellow]Left out:[/] {problem}", soft_wrap=True)
     return list(universe.symbols)

@@ -8,14 +8,13 @@ import numpy as np
 
 from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions, view_partitions
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
+from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, Status
-from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, bar_asset_key
-from tickstock_pipeline.defs.import_jobs import job_of
+from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, TrackerOf, bar_asset_key, nobody
 from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
 from tickstock_pipeline.defs.picture import SIGNS, Mark, as_markdown, candlesticks
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
-from tickstock_pipeline.imports.stages import analysis_step
 from tickstock_pipeline.market.timeframe import Timeframe
 
 GROUP = "analysis"
@@ -33,12 +32,17 @@ def patterns_key(timeframe: Timeframe) -> dg.AssetKey:
     return dg.AssetKey(patterns_asset(timeframe))
 
 
-def analysis_assets(grid: Grid) -> list[dg.AssetsDefinition]:
-    """Indicators and patterns of the five timeframes on ``grid``."""
-    return [_analysis_asset(grid, timeframe) for timeframe in Timeframe]
+def analysis_assets(grid: Grid, *, tracker_of: TrackerOf = nobody) -> list[dg.AssetsDefinition]:
+    """Indicators and patterns of the five timeframes on ``grid``.
+
+    Parameters
+    ----------
+    tracker_of : who follows a run; None if nobody does
+    """
+    return [_analysis_asset(grid, timeframe, tracker_of) for timeframe in Timeframe]
 
 
-def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
+def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> dg.AssetsDefinition:
     keys = [indicators_key(timeframe), patterns_key(timeframe)]
     bars = dg.AssetDep(bar_asset_key(timeframe), partition_mapping=warm_up_mapping(timeframe))
 
@@ -78,8 +82,11 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, database: Database, market: Market
     ) -> Iterator[dg.MaterializeResult[None]]:
         partitions = requested_partitions(context)
-        tracker = job_of(context, analysis_step(timeframe))
-        outcomes = analyse_partitions(database.engine, market.calendar, timeframe, partitions)
+        tracker = tracker_of(context)
+        if tracker is not None and tracker.should_stop():
+            outcomes = [Outcome(partition, Status.FAILED, error=CANCELLED) for partition in partitions]
+        else:
+            outcomes = analyse_partitions(database.engine, market.calendar, timeframe, partitions)
         if tracker is not None:
             tracker.on_all(outcomes)
         written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)

@@ -1,9 +1,12 @@
 """Assets of bars: imported from a provider, or rolled up from finer ones.
 
-A run may belong to a job, which wants to know of each symbol and may be cancelled meanwhile.
+A run may belong to a job, which wants to know of each symbol and may be cancelled meanwhile. What follows the job is
+handed in (``tracker_of``), so that these assets do not know what a job is.
 """
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
 
 import dagster as dg
 
@@ -12,11 +15,9 @@ from tickstock_pipeline.batch.days import import_days
 from tickstock_pipeline.batch.imports import Following, import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
-from tickstock_pipeline.defs.import_jobs import job_of
 from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
-from tickstock_pipeline.imports.stages import bars_step
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 
@@ -49,19 +50,51 @@ def bar_asset_key(timeframe: Timeframe) -> dg.AssetKey:
     return dg.AssetKey(bars_asset(timeframe))
 
 
-def bar_assets(grid: Grid, *, pool: str | None = None) -> list[dg.AssetsDefinition]:
+class ImportTracker(Protocol):
+    """Whoever follows a run; see :func:`tickstock_pipeline.batch.imports.import_bars`."""
+
+    @property
+    def fresh_since(self) -> datetime | None:
+        """What was fetched since then is not fetched again."""
+        ...
+
+    def should_stop(self) -> bool:
+        """Whether the run's work is no longer wanted."""
+        ...
+
+    def on_symbol(self, symbol: str, outcomes: Sequence[Outcome]) -> None:
+        """All of a symbol's partitions are done."""
+        ...
+
+    def on_all(self, outcomes: Sequence[Outcome]) -> None:
+        """These partitions are done."""
+        ...
+
+
+TrackerOf = Callable[[dg.AssetExecutionContext], ImportTracker | None]
+
+
+def nobody(_: dg.AssetExecutionContext) -> ImportTracker | None:
+    """Nobody follows any run."""
+    return None
+
+
+def bar_assets(grid: Grid, *, tracker_of: TrackerOf = nobody, pool: str | None = None) -> list[dg.AssetsDefinition]:
     """The five bar assets on ``grid``.
 
     Parameters
     ----------
+    tracker_of : who follows a run; None if nobody does
     pool : the concurrency pool of runs that send requests to the provider; None: as many as there may be runs
     """
-    imported = [_import_asset(grid, timeframe, depth, pool) for timeframe, depth in IMPORT_DEPTH.items()]
-    rolled_up = [_roll_up_asset(grid, timeframe, depth) for timeframe, depth in ROLL_UP_DEPTH.items()]
+    imported = [_import_asset(grid, timeframe, depth, tracker_of, pool) for timeframe, depth in IMPORT_DEPTH.items()]
+    rolled_up = [_roll_up_asset(grid, timeframe, depth, tracker_of) for timeframe, depth in ROLL_UP_DEPTH.items()]
     return imported + rolled_up
 
 
-def _import_asset(grid: Grid, timeframe: Timeframe, depth: int, pool: str | None) -> dg.AssetsDefinition:
+def _import_asset(
+    grid: Grid, timeframe: Timeframe, depth: int, tracker_of: TrackerOf, pool: str | None
+) -> dg.AssetsDefinition:
     description = (
         f"Bars ({timeframe}) from the configured provider, keyed by {_KEYED_BY[timeframe]}. Prices are as traded. A "
         "bar that breaks a rule goes to `quarantined_bars` with its reason. Materialising again fetches again and "
@@ -78,7 +111,7 @@ def _import_asset(grid: Grid, timeframe: Timeframe, depth: int, pool: str | None
         pool=pool,
     )
     def import_asset(context: dg.AssetExecutionContext, database: Database, market: Market) -> None:
-        tracker = job_of(context, bars_step(timeframe))
+        tracker = tracker_of(context)
         following: Following = (
             {}
             if tracker is None
@@ -91,15 +124,22 @@ def _import_asset(grid: Grid, timeframe: Timeframe, depth: int, pool: str | None
 
         def work(partitions: Sequence[Partition]) -> list[Outcome]:
             if timeframe is Timeframe.DAILY:
-                return import_days(database.engine, market.provider, market.calendar, partitions, **following)
-            return import_bars(database.engine, market.provider, market.calendar, timeframe, partitions, **following)
+                outcomes = import_days(database.engine, market.provider, market.calendar, partitions, **following)
+            else:
+                outcomes = import_bars(
+                    database.engine, market.provider, market.calendar, timeframe, partitions, **following
+                )
+            if tracker is not None:
+                # what was filled from minutes may have failed after a symbol was reported
+                tracker.on_all(outcomes)
+            return outcomes
 
         _materialize(context, timeframe, work)
 
     return import_asset
 
 
-def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int) -> dg.AssetsDefinition:
+def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: TrackerOf) -> dg.AssetsDefinition:
     description = (
         f"Bars ({timeframe}) rolled up from {timeframe.derived_from} bars, keyed by {_KEYED_BY[timeframe]}. A bar is "
         "written when its period has ended. A partition whose finer bars have not changed since is left alone."
@@ -114,7 +154,7 @@ def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int) -> dg.AssetsDef
     def roll_up_asset(context: dg.AssetExecutionContext, database: Database, market: Market) -> None:
         def work(partitions: Sequence[Partition]) -> list[Outcome]:
             outcomes = roll_up_bars(database.engine, market.calendar, timeframe, partitions)
-            tracker = job_of(context, bars_step(timeframe))
+            tracker = tracker_of(context)
             if tracker is not None:
                 tracker.on_all(outcomes)
             return outcomes

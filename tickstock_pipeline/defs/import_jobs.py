@@ -14,6 +14,7 @@ from tickstock_pipeline.defs.resources import Database
 from tickstock_pipeline.imports.advance import KnownRun, advance_jobs
 from tickstock_pipeline.imports.launching import Work
 from tickstock_pipeline.imports.planning import Surroundings
+from tickstock_pipeline.imports.stages import step_of
 from tickstock_pipeline.imports.status import StatusPublisher, redis_client
 from tickstock_pipeline.imports.tracker import JobTracker
 from tickstock_pipeline.market.timeframe import Timeframe
@@ -66,13 +67,8 @@ def import_jobs(context: dg.SensorEvaluationContext, database: Database) -> dg.S
     )
 
 
-def job_of(context: dg.AssetExecutionContext, step: str) -> JobTracker | None:
-    """The job that a run works for, to be told about each symbol; None for a run that nobody's job asked for.
-
-    Parameters
-    ----------
-    step : what the calling asset does, as ``imports.stages`` names it
-    """
+def job_of(context: dg.AssetExecutionContext) -> JobTracker | None:
+    """The job that a run works for, to be told about each symbol; None for a run that nobody's job asked for."""
     job_id = context.run.tags.get(JOB_TAG)
     if job_id is None:
         return None
@@ -82,9 +78,14 @@ def job_of(context: dg.AssetExecutionContext, step: str) -> JobTracker | None:
     if job is None:
         context.log.warning(f"There is no import job {job_id}: its row was deleted. The run goes on without it.")
         return None
-    tracker = JobTracker(engine, StatusPublisher(engine, redis_client(Settings.load())), job, step)
+    tracker = JobTracker(engine, StatusPublisher(engine, redis_client(Settings.load())), job, _step(context))
     tracker.start()
     return tracker
+
+
+def _step(context: dg.AssetExecutionContext) -> str:
+    (step,) = {step_of(key.to_user_string()) for key in context.selected_asset_keys}
+    return step
 
 
 def _run_request(work: Work) -> dg.RunRequest:

@@ -61,6 +61,23 @@ def analysis_step(timeframe: Timeframe) -> str:
     return f"analysis_{timeframe}"
 
 
+def step_of(asset: str) -> str:
+    """The step that materialises an asset.
+
+    Raises
+    ------
+    KeyError
+        If there is none: no job does that.
+    """
+    return _STEP_OF[asset]
+
+
+_STEP_OF = {
+    **{bars_asset(frame): bars_step(frame) for frame in Timeframe},
+    **{name(frame): analysis_step(frame) for name in (indicators_asset, patterns_asset) for frame in Timeframe},
+}
+
+
 def job_stages(job: StoredJob) -> list[Stage]:
     """What a job does, in order: the bars asked for and those that they are made from, then their analysis."""
     wanted = {*job.timeframes, *(_MADE_FROM[frame] for frame in job.timeframes if frame in _MADE_FROM)}

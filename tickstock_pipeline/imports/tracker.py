@@ -1,11 +1,12 @@
 """What a run that belongs to a job tells about it while it works: symbol by symbol, and whether to go on."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, failures
 from tickstock_pipeline.imports.status import PUBLISH_EVERY_SECONDS, StatusPublisher
 from tickstock_pipeline.storage.job_progress import record_step
@@ -57,26 +58,30 @@ class JobTracker:
 
     def on_symbol(self, symbol: str, outcomes: Sequence[Outcome]) -> None:
         """The step has ended for a symbol, with these outcomes of its years."""
-        failed = failures(outcomes)
-        if failed and self._is_cancelled:
-            return  # it was not done, which is no failure
-        reasons = dict.fromkeys(outcome.error for outcome in failed)
-        error = "; ".join(reasons)[:_MAX_REASON] if failed else None
-        with self._engine.begin() as connection:
-            record_step(connection, self._job.job_id, [symbol], self._step, error)
+        self._record({symbol: outcomes})
         self._since_published += 1
         is_due = time.monotonic() - self._published_at >= PUBLISH_EVERY_SECONDS
         if self._since_published >= _PUBLISH_EVERY_SYMBOLS or is_due:
             self._publish()
 
     def on_all(self, outcomes: Sequence[Outcome]) -> None:
-        """The step has ended for all of these, at once; symbols that :meth:`on_symbol` had are recorded again."""
+        """The step has ended for all of these; symbols that :meth:`on_symbol` had may be among them."""
         by_symbol: dict[str, list[Outcome]] = {}
         for outcome in outcomes:
             by_symbol.setdefault(outcome.partition.symbol, []).append(outcome)
-        for symbol, of_symbol in by_symbol.items():
-            self.on_symbol(symbol, of_symbol)
+        self._record(by_symbol)
         self._publish()
+
+    def _record(self, by_symbol: Mapping[str, Sequence[Outcome]]) -> None:
+        by_reason: dict[str | None, list[str]] = {}
+        for symbol, outcomes in by_symbol.items():
+            reasons = list(dict.fromkeys(outcome.error for outcome in failures(outcomes)))
+            # what was cancelled was not tried, which is no failure
+            if CANCELLED not in reasons:
+                by_reason.setdefault("; ".join(reasons)[:_MAX_REASON] if reasons else None, []).append(symbol)
+        with self._engine.begin() as connection:
+            for reason, symbols in by_reason.items():
+                record_step(connection, self._job.job_id, symbols, self._step, reason)
 
     def _publish(self) -> None:
         self._since_published = 0
