@@ -47,5 +47,5 @@ def test_a_symbol_beyond_the_last_is_unknown() -> None:
 
 @pytest.mark.parametrize(("n_symbols", "first"), [(0, FIRST), (1, date(2012, 12, 30))])
 def test_an_empty_universe_is_refused(n_symbols: int, first: date) -> None:
-    with pytest.raises(ValueError, match="symbol|session"):
+    with pytest.raises(ValueError, match=r"symbol|session"):
         SyntheticSource(n_symbols, first, date(2012, 12, 30))
