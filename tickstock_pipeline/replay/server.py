@@ -195,7 +195,8 @@ class ReplayServer:
             started.set()
 
     def _bound_socket(self) -> socket.socket:
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # named, since asyncio sends small packets at once only on sockets that say that they are TCP's
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((HOST, self._port))
