@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
-from tickstock_pipeline.cli import db, doctor, env, patterns, replay, status, up
+from tickstock_pipeline.cli import db, doctor, env, patterns, replay, status, universe, up
 from tickstock_pipeline.cli.terminal import print_error
 from tickstock_pipeline.errors import DiskFullError, ServiceError, StorageError, TickstockError
 
@@ -27,6 +27,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 app.add_typer(db.app, name="db")
+app.add_typer(universe.app, name="universe")
 
 
 def _print_version(is_wanted: bool) -> None:
