@@ -17,8 +17,9 @@ _EPOCH = np.datetime64(0, "us")
 
 def midnights(days: TimeArray) -> TimeArray:
     """When each date begins in New York: (n,) datetime64[us], UTC."""
-    found = {day: _midnight(day.item()) for day in np.unique(days.astype("datetime64[D]"))}
-    return np.array([found[day] for day in days.astype("datetime64[D]")], "datetime64[us]")
+    unique, position = np.unique(days.astype("datetime64[D]"), return_inverse=True)
+    found: TimeArray = np.array([_midnight(day) for day in unique.tolist()], "datetime64[us]")
+    return found[position]
 
 
 def midnight(day: date) -> np.datetime64:
@@ -34,7 +35,7 @@ def local(time: TimeArray) -> TimeArray:
 def utc_offsets(days: TimeArray) -> NDArray[np.timedelta64]:
     """What New York's clock is ahead of UTC at noon of each date: (n,) timedelta64[us], negative."""
     unique, position = np.unique(days.astype("datetime64[D]"), return_inverse=True)
-    offsets = np.array([_offset_us(day.item()) for day in unique], "timedelta64[us]")
+    offsets = np.array([_offset_us(day) for day in unique.tolist()], "timedelta64[us]")
     return offsets[position]
 
 

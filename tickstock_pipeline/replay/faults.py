@@ -144,17 +144,16 @@ class Fault:
         re.compile(self.path)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: Any) -> Self:
         """A fault from an object with the attributes' names.
 
         Raises
         ------
         ValueError
-            If a name is unknown, ``kind`` is missing or a value is wrong.
+            If it is no object, a name is unknown, ``kind`` is missing or a value is wrong.
         """
         known = {field.name for field in fields(cls)}
-        unknown = set(value) - known
-        if unknown or "kind" not in value:
+        if not isinstance(value, Mapping) or set(value) - known or "kind" not in value:
             raise ValueError(f"a fault has the keys kind (required), {', '.join(sorted(known - {'kind'}))}")
         try:
             return cls(**{**value, "kind": FaultKind(value["kind"])})

@@ -124,6 +124,10 @@ class ReplayServer:
             raise ServiceError("The replay server does not run.", advice="Start it first.")
         return self._stream
 
+    def set_now(self, now: np.datetime64 | None) -> None:
+        """Set the market's time (UTC): bars that close later are not there yet. None: all are; a playback sets it."""
+        self._now = now
+
     def start(self) -> None:
         """Listen; returns once connections are taken.
 
@@ -174,14 +178,11 @@ class ReplayServer:
             self._socket.close()
         self._server = self._thread = self._socket = self._stream = None
 
-    def _set_now(self, now: np.datetime64) -> None:
-        self._now = now
-
     def _run(self, server: uvicorn.Server, hub: StreamHub, started: threading.Event) -> None:
         listening = self._socket
 
         async def serve() -> None:
-            self._stream = ReplayStream(hub, asyncio.get_running_loop(), self.market, self._set_now)
+            self._stream = ReplayStream(hub, asyncio.get_running_loop(), self.market, self.set_now)
             task = asyncio.create_task(server.serve(sockets=None if listening is None else [listening]))
             while not server.started and not task.done():
                 await asyncio.sleep(0.005)
@@ -194,7 +195,8 @@ class ReplayServer:
             started.set()
 
     def _bound_socket(self) -> socket.socket:
-        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # named, since asyncio sends small packets at once only on sockets that say that they are TCP's
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             found.bind((HOST, self._port))

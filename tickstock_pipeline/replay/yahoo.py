@@ -69,6 +69,10 @@ class Yahoo:
         """``/v1/test/getcrumb``."""
         return Answer(b"replay.crumb", 200, TEXT)
 
+    def nothing_known(self, question: Question) -> Answer:
+        """What ``yfinance`` asks for besides prices: a company's figures, which this server does not have."""
+        return json_answer({"timeseries": {"result": [], "error": None}})
+
     def chart(self, question: Question) -> Answer:
         """``/v8/finance/chart/{symbol}``."""
         query = question.query
