@@ -270,6 +270,17 @@ def test_nobody_listening_is_no_answer(budget: CountingBudget) -> None:
         provider_of("http://127.0.0.1:9", budget).fetch_splits("AAPL")
 
 
+def test_the_proxy_of_the_environment_is_used(
+    canned: CannedServer, budget: CountingBudget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canned.answer = answering(daily({"2013-03-01": row()}))
+    monkeypatch.setenv("http_proxy", canned.url)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    far = provider_of("http://alpha-vantage.invalid", budget)
+    assert len(far.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars) == 1
+    assert canned.requests[0].query["symbol"] == "AAPL"
+
+
 @pytest.mark.parametrize("fault", ["duplicates", "out-of-order", "gzip"])
 def test_rows_in_disorder_are_put_in_order(server: ReplayServer, provider: AlphaVantageProvider, fault: str) -> None:
     server.faults.add(fault)
