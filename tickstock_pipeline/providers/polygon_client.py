@@ -45,7 +45,7 @@ _CHUNK = 2**18
 # A request may take longer than the longest silence, as long as something comes.
 _DEADLINE_IN_TIMEOUTS = 4
 
-_ANSWERED = frozenset({"OK", "DELAYED"})
+_ANSWERED = ("OK", "DELAYED")
 # One API under its new and its old name: each gives links to the other.
 _OFFICIAL_SERVERS = frozenset({"api.massive.com", "api.polygon.io"})
 _SPENT = re.compile(r"maximum requests|rate limit|too many requests|quota", re.IGNORECASE)
@@ -154,7 +154,7 @@ class PolygonClient:
     def _decoded(self, what: str, body: bytes) -> Page:
         page = _json_object(body)
         if page is None:
-            raise untrusted(what, f"it is not JSON but begins with {self._shown(body)!r}")
+            raise untrusted(what, f"it is not JSON but begins with {self._shown(body)[:40]!r}")
         status = page.get("status")
         if status not in _ANSWERED:
             text = self._said(page)
