@@ -2,7 +2,7 @@
 
 1. Bars are asked for as traded, a day or a minute each, oldest first, in as large pages as there are. An answer says
    what it is about: symbol, count, adjusted or not. If one thing is not as asked, all of it is refused.
-2. The rows become arrays straight from the JSON; the client's own object for each bar takes half as long again.
+2. The rows become arrays straight from the JSON; with the client's own object for each bar it takes twice as long.
 3. A symbol without bars and an unknown symbol are the same answer; the list of tickers tells them apart.
 4. Splits and dividends that are announced and have not happened yet are left out: they must not adjust anything.
 
