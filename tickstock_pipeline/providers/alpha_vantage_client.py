@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -66,7 +68,7 @@ class AlphaVantageClient:
         self._key = api_key
         self._budget = budget
         self._now = now
-        self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=_AddingKey(api_key))
+        self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=_AddingKey(api_key, base_url))
         self._refused: dict[str, date] = {}
         # a client that nobody closes leaves its connection to the garbage collector, which complains
         weakref.finalize(self, self._http.close)
@@ -175,10 +177,10 @@ class AlphaVantageClient:
 class _AddingKey(httpx.BaseTransport):
     """Sends each request with the key in its URL; the request that the client knows has none."""
 
-    def __init__(self, api_key: SecretStr) -> None:
+    def __init__(self, api_key: SecretStr, base_url: str) -> None:
         self._key = api_key
         # no retries of its own
-        self._wire = httpx.HTTPTransport()
+        self._wire = httpx.HTTPTransport(proxy=_proxy_of(base_url))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._wire.handle_request(
@@ -192,6 +194,12 @@ class _AddingKey(httpx.BaseTransport):
 
     def close(self) -> None:
         self._wire.close()
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a URL, which the client looks up only for transports of its own."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 class _PlanLacksError(ProviderRefusedError):

@@ -1,7 +1,7 @@
 """What Yahoo's chart API answered: the chart, the error that it stands for, or nothing that can be trusted.
 
-Asking is :mod:`tickstock_pipeline.providers.yahoo_chart`; rows are read by the library, splits and dividends here, since
-the library would move one that lies on a day without a row to the row before.
+Asking is :mod:`tickstock_pipeline.providers.yahoo_chart`. Rows are read by the library, splits and dividends here: the
+library would move one that lies on a day without a row to the row before.
 """
 
 import json

@@ -32,7 +32,7 @@ from tickstock_pipeline.providers.retries import call_with_retries, retry_after_
 from tickstock_pipeline.providers.yahoo_answer import EXCHANGE_ZONE, Dividends, Splits, chart_of, is_too_many, untrusted
 
 _LIBRARY_URL = "https://query2.finance.yahoo.com"
-_COLUMNS = ("Open", "High", "Low", "Close", "Volume")
+_COLUMNS = ("open", "high", "low", "close", "volume")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,10 @@ class ChartClient:
             )
             columns = _columns(rows, is_daily=interval == "1d")
         except YFPricesMissingError:
-            nothing = np.empty(0, np.float64)
-            columns = np.empty(0, "datetime64[us]"), nothing, nothing, nothing, nothing, nothing
+            columns = {"time": np.empty(0, "datetime64[us]"), **{name: np.empty(0) for name in _COLUMNS}}
         except (YFException, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise untrusted(symbol, f"cannot be read ({type(error).__name__})") from error
-        return Chart(*columns, splits=answer.splits, dividends=answer.dividends)
+        return Chart(**columns, splits=answer.splits, dividends=answer.dividends)
 
     def request(self, symbol: str, url: str, params: dict[str, Any]) -> requests.Response:
         """Send one request and give the answer, whatever its status but "too many requests".
@@ -179,8 +178,9 @@ class _Answer:
         return self._payload
 
 
-def _columns(rows: Any, *, is_daily: bool) -> tuple[Any, ...]:
+def _columns(rows: Any, *, is_daily: bool) -> dict[str, Any]:
     """Time, prices and volume of the library's table."""
     # a day is its date in New York
     index = rows.index.tz_localize(None) if is_daily else rows.index.tz_convert("UTC").tz_localize(None)
-    return index.to_numpy().astype("datetime64[us]"), *(rows[column].to_numpy(np.float64) for column in _COLUMNS)
+    numbers = {name: rows[name.capitalize()].to_numpy(np.float64) for name in _COLUMNS}
+    return {"time": index.to_numpy().astype("datetime64[us]"), **numbers}

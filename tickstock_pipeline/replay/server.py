@@ -210,5 +210,6 @@ class ReplayServer:
     def _cut(self, scope: Scope) -> None:
         connections = () if self._server is None else tuple(self._server.server_state.connections)
         for connection in connections:
-            if connection.client == tuple(scope["client"]):
-                connection.transport.close()
+            transport = getattr(connection, "transport", None)
+            if transport is not None and getattr(connection, "client", None) == tuple(scope["client"]):
+                transport.close()
