@@ -344,7 +344,16 @@ def test_nobody_listening_is_an_unavailable_provider(free_tcp_port: int) -> None
         daily(provider)
 
 
-def test_a_body_that_trickles_in_is_given_up(canned: CannedServer) -> None:
+def test_the_proxy_of_the_environment_is_used(canned: CannedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", canned.url.replace("http://", "http://user:password@"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    canned.answer = lambda request: Canned.of(page(row(WINTER_MIDNIGHT_MS)))
+
+    assert len(daily(PolygonProvider("http://polygon.invalid", SecretStr(KEY), CountingBudget(), 5.0))) == 1
+    assert len(daily(on(canned))) == 1
+
+
+def test_a_body_that_ends_early_is_given_up(canned: CannedServer) -> None:
     canned.answer = lambda request: Canned(b"{", length=1000)
 
     with pytest.raises(ProviderUnavailableError, match="cut"):
