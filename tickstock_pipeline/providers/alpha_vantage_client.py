@@ -14,8 +14,6 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -30,6 +28,7 @@ from tickstock_pipeline.errors import (
     UnknownSymbolError,
 )
 from tickstock_pipeline.providers.limits import RequestBudget
+from tickstock_pipeline.providers.proxies import environment_proxy
 from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
 
 EXCHANGE_ZONE = ZoneInfo("America/New_York")
@@ -180,7 +179,7 @@ class _AddingKey(httpx.BaseTransport):
     def __init__(self, api_key: SecretStr, base_url: str) -> None:
         self._key = api_key
         # no retries of its own
-        self._wire = httpx.HTTPTransport(proxy=_proxy_of(base_url))
+        self._wire = httpx.HTTPTransport(proxy=environment_proxy(base_url))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return self._wire.handle_request(
@@ -194,12 +193,6 @@ class _AddingKey(httpx.BaseTransport):
 
     def close(self) -> None:
         self._wire.close()
-
-
-def _proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for a URL, which the client looks up only for transports of its own."""
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 class _PlanLacksError(ProviderRefusedError):

@@ -14,6 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
@@ -105,9 +107,7 @@ class FailoverProvider:
             fetched = provider.fetch_bars(symbol, timeframe, first, last)
             if provider is self._members[0].provider:
                 return fetched
-            return FetchedBars(
-                fetched.bars, fetched.refused, fetched.outside_session, source=provider.name, reason=reasons
-            )
+            return replace(fetched, source=provider.name, reason=reasons)
 
         return self._first_answer(symbol, f"{timeframe.value} bars of {symbol}", bars_of, obstacle)
 
@@ -137,28 +137,29 @@ class FailoverProvider:
         reasons: dict[str, str] = {}
         errors: list[ProviderError] = []
         left_out: list[_Member] = []
+
+        def answer_of(member: _Member) -> T:
+            name = member.provider.name
+            others = _listed({other: reason for other, reason in reasons.items() if other != name})
+            try:
+                return member.ask(symbol, lambda: ask(member.provider, others))
+            except ProviderError as error:
+                reasons[name] = error.message
+                errors.append(error)
+                raise
+
         for member in self._members:
-            provider = member.provider
-            if reason := obstacle(provider):
-                reasons[provider.name] = reason
-                continue
-            if reason := member.rest():
-                reasons[provider.name] = reason
+            if reason := obstacle(member.provider):
+                reasons[member.provider.name] = reason
+            elif reason := member.rest():
+                reasons[member.provider.name] = reason
                 left_out.append(member)
-                continue
-            try:
-                return member.ask(symbol, lambda provider=provider: ask(provider, _listed(reasons)))  # type: ignore[misc]
-            except ProviderError as error:
-                reasons[provider.name] = error.message
-                errors.append(error)
+            else:
+                with suppress(ProviderError):
+                    return answer_of(member)
         for member in left_out:
-            provider = member.provider
-            others = {name: reason for name, reason in reasons.items() if name != provider.name}
-            try:
-                return member.ask(symbol, lambda provider=provider, others=others: ask(provider, _listed(others)))  # type: ignore[misc]
-            except ProviderError as error:
-                reasons[provider.name] = error.message
-                errors.append(error)
+            with suppress(ProviderError):
+                return answer_of(member)
         raise _all_failed(what, reasons, errors)
 
     def _names(self) -> str:
@@ -174,43 +175,45 @@ class _Member:
         self._clock = clock
         self._lock = threading.Lock()
         self._failed: list[str] = []
+        self._last_error = ""
+        # 0 while it is not left out
         self._rest_seconds = 0.0
         self._rests_until = 0.0
-        self._last_error = ""
+        self._is_on_trial = False
 
     def rest(self) -> str:
-        """Why it is not to be asked now; empty if it may be."""
+        """Why it is not to be asked now; empty if the caller is to ask it, and does so."""
         with self._lock:
             if not self._rest_seconds:
                 return ""
-            left = self._rests_until - self._clock()
-            if left > 0:
-                return (
-                    f"left out for {left:.0f} s, as it failed for {FAILURES_IN_A_ROW} symbols in a row: "
-                    f"{self._last_error}"
-                )
-            # one question goes to it; the others pass it over until that one is answered
-            self._rests_until = self._clock() + self._rest_seconds
-            return ""
+            if self._clock() >= self._rests_until and not self._is_on_trial:
+                self._is_on_trial = True
+                return ""
+            return f"left out for a while, as it failed for {FAILURES_IN_A_ROW} symbols in a row: {self._last_error}"
 
     def ask(self, symbol: str, question: Callable[[], T]) -> T:
         """Its answer, once it is this question's turn."""
-        with self._turns:
-            try:
+        try:
+            with self._turns:
                 answer = question()
-            except UnknownSymbolError:
-                # that is an answer too
-                self._note_answer()
-                raise
-            except ProviderError as error:
-                self._note_failure(symbol, error)
-                raise
+        except UnknownSymbolError:
+            # that is an answer too
+            self._note_answer()
+            raise
+        except ProviderError as error:
+            self._note_failure(symbol, error)
+            raise
+        except BaseException:
+            with self._lock:
+                self._is_on_trial = False
+            raise
         self._note_answer()
         return answer
 
     def _note_answer(self) -> None:
         with self._lock:
             was_left_out, self._rest_seconds = self._rest_seconds > 0, 0.0
+            self._is_on_trial = False
             self._failed.clear()
         if was_left_out:
             _logger.info("Provider %s answers again.", self.provider.name)
@@ -219,24 +222,26 @@ class _Member:
         with self._lock:
             self._last_error = error.message
             if self._rest_seconds:
-                # asked while it was left out; several who fail at once count as one
-                if self._rests_until - self._clock() < self._rest_seconds / 2:
-                    return
-                self._rest_seconds = min(self._rest_seconds * 2, LONGEST_REST)
-                self._rests_until = self._clock() + self._rest_seconds
+                # others may have been asking it when it was left out: their failures are no news
+                if self._is_on_trial:
+                    self._leave_out(min(self._rest_seconds * 2, LONGEST_REST))
                 return
             if symbol not in self._failed:
                 self._failed.append(symbol)
             if len(self._failed) < FAILURES_IN_A_ROW:
                 return
-            self._rest_seconds = FIRST_REST
-            self._rests_until = self._clock() + self._rest_seconds
+            self._leave_out(FIRST_REST)
         _logger.warning(
             "Provider %s failed for %d symbols in a row and is left out for a while: %s",
             self.provider.name,
             FAILURES_IN_A_ROW,
             error.message,
         )
+
+    def _leave_out(self, seconds: float) -> None:
+        self._rest_seconds = seconds
+        self._rests_until = self._clock() + seconds
+        self._is_on_trial = False
 
 
 def _listed(reasons: dict[str, str]) -> str:

@@ -33,6 +33,7 @@ from tickstock_pipeline.errors import (
     UnknownSymbolError,
 )
 from tickstock_pipeline.providers.limits import RequestBudget
+from tickstock_pipeline.providers.proxies import environment_proxy
 from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
 
 Endpoint = Callable[[RESTClient], urllib3.BaseHTTPResponse]
@@ -45,7 +46,7 @@ _CHUNK = 2**18
 # A request may take longer than the longest silence, as long as something comes.
 _DEADLINE_IN_TIMEOUTS = 4
 
-_ANSWERED = frozenset({"OK", "DELAYED"})
+_ANSWERED = ("OK", "DELAYED")
 # One API under its new and its old name: each gives links to the other.
 _OFFICIAL_SERVERS = frozenset({"api.massive.com", "api.polygon.io"})
 _SPENT = re.compile(r"maximum requests|rate limit|too many requests|quota", re.IGNORECASE)
@@ -78,13 +79,16 @@ class PolygonClient:
             read_timeout=timeout,
             pagination=False,
         )
-        settings = {
-            **self._rest.client.connection_pool_kw,
-            "maxsize": connections,
-            "retries": False,
-            "timeout": urllib3.Timeout(connect=timeout, read=timeout),
-        }
-        self._rest.client = _StatusKeepingPool(**settings)
+        self._rest.client = _pool(
+            environment_proxy(base_url),
+            # certificates and what else the client sets
+            **self._rest.client.connection_pool_kw
+            | {
+                "maxsize": connections,
+                "retries": False,
+                "timeout": urllib3.Timeout(connect=timeout, read=timeout),
+            },
+        )
 
     @property
     def is_official(self) -> bool:
@@ -154,7 +158,7 @@ class PolygonClient:
     def _decoded(self, what: str, body: bytes) -> Page:
         page = _json_object(body)
         if page is None:
-            raise untrusted(what, f"it is not JSON but begins with {self._shown(body)!r}")
+            raise untrusted(what, f"it is not JSON but begins with {self._shown(body)[:40]!r}")
         status = page.get("status")
         if status not in _ANSWERED:
             text = self._said(page)
@@ -217,7 +221,8 @@ class PolygonClient:
 
     def _shown(self, body: bytes) -> str:
         """The beginning of a text that came from outside, in one line and without the key."""
-        text = body[:1000].decode(errors="replace").replace(self._key.get_secret_value(), "[key]")
+        text = body[:1000].decode(errors="replace")
+        text = re.sub(re.escape(self._key.get_secret_value()), "***", text, flags=re.IGNORECASE)
         return " ".join(text.split())[:150]
 
 
@@ -249,7 +254,7 @@ class _TooLargeError(Exception):
     """An answer that nobody asked for."""
 
 
-class _StatusKeepingPool(urllib3.PoolManager):
+class _StatusKeeping(urllib3.PoolManager):
     """Hands over a good answer unread, and raises any other with all that is known about it."""
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> urllib3.BaseHTTPResponse:
@@ -261,6 +266,18 @@ class _StatusKeepingPool(urllib3.PoolManager):
         with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, _TooLargeError):
             body = _body_of(response, None, _LARGEST_REFUSAL)
         raise _RefusalError(response.status, response.headers, body)
+
+
+class _StatusKeepingProxy(_StatusKeeping, urllib3.ProxyManager):
+    """The same through a proxy."""
+
+
+def _pool(proxy: str | None, **settings: Any) -> urllib3.PoolManager:
+    if proxy is None:
+        return _StatusKeeping(**settings)
+    login = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+    return _StatusKeepingProxy(proxy, proxy_headers=headers, **settings)
 
 
 def _body_of(response: urllib3.BaseHTTPResponse, deadline: float | None, largest: int) -> bytes:

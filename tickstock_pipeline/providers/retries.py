@@ -34,6 +34,9 @@ _JITTER = 0.5
 _SMALLEST_EPOCH = 1e9
 _SMALLEST_EPOCH_MS = 1e11
 
+# Its own log lines go past the settings of ours, and know neither what was asked for nor why it failed.
+stamina.instrumentation.set_on_retry_hooks(())
+
 _logger = logging.getLogger(__name__)
 
 
