@@ -41,7 +41,8 @@ def _candidates(measures: Measures, parameters: Parameters) -> IntArray:
     found = np.zeros(len(measures), np.bool_)
     for side, ahead in ((BULLISH, "high"), (BEARISH, "low")):
         level = _highest_before(side * measures.column(ahead), bars)
-        found[1:] |= (side * close[1:] >= level[1:]) & ~(side * close[:-1] - level[:-1] > beyond[:-1])
+        is_beyond = side * close - level > beyond
+        found[1:] |= (side * close[1:] >= level[1:] + beyond[1:]) & ~is_beyond[:-1]
     return np.flatnonzero(found)
 
 

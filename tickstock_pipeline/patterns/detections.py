@@ -6,7 +6,7 @@ Confidence is a measure of form, 0 to 1: how clearly the bars show the pattern. 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +64,7 @@ class Detections:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """One detection, without its bar: an element of :class:`Detections`, as a formation followed bar by bar gives it.
 
     Attributes

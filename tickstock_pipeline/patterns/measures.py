@@ -12,7 +12,7 @@ import numpy as np
 from tickstock_pipeline.indicators.inputs import PRICE_COLUMNS, Inputs
 from tickstock_pipeline.market.bar import Bars, FloatArray, IntArray
 from tickstock_pipeline.patterns.confidence import ratio
-from tickstock_pipeline.patterns.series import ATR_BARS, Series
+from tickstock_pipeline.patterns.series import ATR_BARS, CompleteSeries
 
 AVERAGE_BARS = 10
 """Bars before a candle that its body and range are compared with; TA-Lib's own window."""
@@ -42,6 +42,7 @@ class Measures:
     def __init__(self, bars: Bars | Inputs, first: int = 0) -> None:
         self.first = first
         self.inputs = bars if isinstance(bars, Inputs) else Inputs(bars)
+        self._averages: dict[int, FloatArray] = {}
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -95,19 +96,19 @@ class Measures:
 
     def average(self, period: int) -> FloatArray:
         """Mean of the ``period`` closes up to and with the bar's own; NaN before the bar before :attr:`first`."""
-        average = np.full(len(self), np.nan)
-        start = max(0, self.first - period)
-        average[start:] = _sum_until(self.column("close")[start:], period) / period
-        return average
+        if period not in self._averages:
+            average = np.full(len(self), np.nan)
+            start = max(0, self.first - period)
+            average[start:] = _sum_until(self.column("close")[start:], period) / period
+            self._averages[period] = average
+        return self._averages[period]
 
     @cached_property
-    def series(self) -> Series:
+    def series(self) -> CompleteSeries:
         """The bars one value at a time, for formations that are followed from bar to bar."""
-        columns = [self.column(name).tolist() for name in (*PRICE_COLUMNS, "volume")]
-        return Series(
-            len(self),
-            [*columns, self.average_true_range.tolist(), self.relative_volume.tolist()],
-            self.average,
+        columns = {name: self.column(name) for name in (*PRICE_COLUMNS, "volume")}
+        return CompleteSeries(
+            {**columns, "atr": self.average_true_range, "relative_volume": self.relative_volume}, self.average
         )
 
     @cached_property

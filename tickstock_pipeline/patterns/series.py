@@ -5,7 +5,7 @@ it computes. They are the bits of the arrays: float64 either way, and sums run o
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import nan
 
@@ -18,6 +18,7 @@ ATR_BARS = 14
 """True ranges in an average true range; a simple mean, so that it remembers no more bars than these."""
 
 _COLUMNS = ("open", "high", "low", "close", "volume", "atr", "relative_volume")
+_READ_OFTEN = ("high", "low", "close", "atr")
 _EXACT = 2.0**53
 _SPARE_BARS = 32  # held beyond the history asked for, so that bars are dropped many at a time
 
@@ -35,22 +36,44 @@ class Series:
     relative_volume : over the mean of the bars before, as in :mod:`tickstock_pipeline.patterns.measures`
     """
 
-    __slots__ = (*_COLUMNS, "_average_of", "_averages", "_trackers", "base", "length")
+    __slots__ = (*_COLUMNS, "_averages", "_trackers", "base", "length")
 
-    def __init__(
-        self, length: int, columns: Sequence[Sequence[float]], average_of: Callable[[int], FloatArray]
-    ) -> None:
+    def __init__(self, length: int, columns: Sequence[Sequence[float]]) -> None:
         self.base = 0
         self.length = length
         self.open, self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
-        self._average_of = average_of
         self._averages: dict[int, Sequence[float]] = {}
         self._trackers: dict[float, PivotTracker] = {}
 
     def average(self, period: int) -> Sequence[float]:
         """Simple moving averages of the close, aligned with the columns."""
+        return self._averages[period]
+
+
+class CompleteSeries(Series):
+    """All bars of a series, for a batch.
+
+    Parameters
+    ----------
+    arrays : columns by name, (n_bars,) float64 each
+    average_of : period → simple moving averages of the close, (n_bars,) float64
+    """
+
+    __slots__ = ("_average_of", "arrays")
+
+    def __init__(self, arrays: Mapping[str, FloatArray], average_of: Callable[[int], FloatArray]) -> None:
+        # A list is read fastest; an array is made faster, and read for few bars.
+        super().__init__(
+            len(arrays["close"]),
+            [arrays[name].tolist() if name in _READ_OFTEN else _packed(arrays[name]) for name in _COLUMNS],
+        )
+        self.arrays = arrays
+        self._average_of = average_of
+
+    def average(self, period: int) -> Sequence[float]:
+        """Simple moving averages of the close, aligned with the columns."""
         if period not in self._averages:
-            self._averages[period] = self._average_of(period).tolist()
+            self._averages[period] = _packed(self._average_of(period))
         return self._averages[period]
 
     def pivots(self, reversal: float) -> PivotTracker:
@@ -85,9 +108,9 @@ class LiveSeries(Series):
     atr: "array[float]"
     relative_volume: "array[float]"
 
-    def __init__(self, history: Series, volume_bars: int) -> None:
-        super().__init__(history.length, [array("d", getattr(history, name)) for name in _COLUMNS], _no_average)
-        self.history: Series | None = history
+    def __init__(self, history: CompleteSeries, volume_bars: int) -> None:
+        super().__init__(history.length, [array("d", getattr(history, name)) for name in _COLUMNS])
+        self.history: CompleteSeries | None = history
         self._volume_bars = volume_bars
         newest = slice(-ATR_BARS - 1, None)
         last = zip(history.high[newest], history.low[newest], history.close[newest], strict=True)
@@ -147,7 +170,7 @@ class LiveSeries(Series):
         if len(self.close) > self._held + _SPARE_BARS:
             self._drop_old_bars()
 
-    def complete_history(self) -> Series:
+    def complete_history(self) -> CompleteSeries:
         """All bars of the history, for readers to catch up with.
 
         Raises
@@ -207,5 +230,5 @@ def _sum(values: Sequence[float]) -> float:
     return total
 
 
-def _no_average(period: int) -> FloatArray:
-    raise ValueError(f"a live series reckons its averages of {period} closes itself")
+def _packed(values: FloatArray) -> "array[float]":
+    return array("d", values.tobytes())
