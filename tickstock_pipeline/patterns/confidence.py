@@ -49,8 +49,14 @@ def both(first: FloatArray, second: FloatArray) -> FloatArray:
     return mean
 
 
-def confidence(body: FloatArray, shadow: FloatArray, trend: FloatArray, volume: FloatArray) -> FloatArray:
-    """The geometric mean of the four components, each (n,) float64 in [FLOOR, 1]; rises with each of them."""
+def confidence(
+    body: FloatArray | float, shadow: FloatArray | float, trend: FloatArray, volume: FloatArray
+) -> FloatArray:
+    """The geometric mean of the four components, each (n,) float64 in [FLOOR, 1]; rises with each of them.
+
+    With a 1.0 in the place of a component it is the most that there can be, in exact terms: each operation rounds
+    monotonically.
+    """
     mean: FloatArray = np.sqrt(np.sqrt(body * shadow * (trend * volume)))
     return mean
 

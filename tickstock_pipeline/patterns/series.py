@@ -4,6 +4,7 @@ Plain Python floats, because a formation looks at a few values of a few bars, wh
 it computes. They are the bits of the arrays: float64 either way, and sums run over lags in the same order.
 """
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -23,7 +24,7 @@ _EXACT = 2.0**53
 _SPARE_BARS = 32  # held beyond the history asked for, so that bars are dropped many at a time
 
 
-class Series:
+class Series(ABC):
     """Columns of bars by position; the bar at ``at`` is at ``column[at - base]``.
 
     Attributes
@@ -45,9 +46,13 @@ class Series:
         self._averages: dict[int, Sequence[float]] = {}
         self._trackers: dict[float, PivotTracker] = {}
 
+    @abstractmethod
     def average(self, period: int) -> Sequence[float]:
         """Simple moving averages of the close, aligned with the columns."""
-        return self._averages[period]
+
+    @abstractmethod
+    def pivots(self, reversal: float) -> PivotTracker:
+        """The pivots of the series, one tracker for all who ask for the same reversal."""
 
 
 class CompleteSeries(Series):
@@ -71,13 +76,13 @@ class CompleteSeries(Series):
         self._average_of = average_of
 
     def average(self, period: int) -> Sequence[float]:
-        """Simple moving averages of the close, aligned with the columns."""
+        """See :meth:`Series.average`."""
         if period not in self._averages:
             self._averages[period] = _packed(self._average_of(period))
         return self._averages[period]
 
     def pivots(self, reversal: float) -> PivotTracker:
-        """The pivots of the series, one tracker for all who ask for the same reversal."""
+        """See :meth:`Series.pivots`."""
         if reversal not in self._trackers:
             tracker = PivotTracker(reversal, keeps_all=True)
             tracker.advance(0, self.high, self.low, self.atr)
@@ -126,7 +131,7 @@ class LiveSeries(Series):
         self._held = max(self._held, bars)
 
     def average(self, period: int) -> Sequence[float]:
-        """Simple moving averages of the close, aligned with the columns."""
+        """See :meth:`Series.average`."""
         if period not in self._averages:
             averages = array("d", self.complete_history().average(period))
             self._averages[period] = averages
@@ -136,7 +141,7 @@ class LiveSeries(Series):
         return self._averages[period]
 
     def pivots(self, reversal: float) -> PivotTracker:
-        """The pivots of the series, one tracker for all who ask for the same reversal."""
+        """See :meth:`Series.pivots`."""
         if reversal not in self._trackers:
             history = self.complete_history()
             tracker = PivotTracker(reversal)
