@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tickstock_pipeline.indicators.inputs import Inputs
-from tickstock_pipeline.indicators.parameters import normalised
+from tickstock_pipeline.indicators.parameters import Parameters, normalised
 from tickstock_pipeline.market.bar import Bars, IntArray
 from tickstock_pipeline.patterns.candlestick import CANDLESTICKS, CandlestickDetector
 from tickstock_pipeline.patterns.definition import PatternDefinition
 from tickstock_pipeline.patterns.detections import Detections
+from tickstock_pipeline.patterns.function import Detector
 from tickstock_pipeline.patterns.grading import graded, part_of
 from tickstock_pipeline.patterns.measures import Measures
 from tickstock_pipeline.patterns.registry import FUNCTIONS
@@ -33,6 +34,22 @@ class Recognised(NamedTuple):
     marks: Sequence[IntArray]
 
 
+class _Other(NamedTuple):
+    """A pattern that is no candlestick."""
+
+    definition: PatternDefinition
+    detect: Detector
+    parameters: Parameters
+
+    def found(self, measures: Measures) -> Detections:
+        """Its detections in one series."""
+        definition, found = self.definition, self.detect(measures, self.parameters)
+        if len(found):
+            is_clear = found.confidence >= definition.confidence_threshold
+            found = found[is_clear & (found.index >= definition.min_bars_required - 1)]
+        return found if found.pattern == definition.name else replace(found, pattern=definition.name)
+
+
 class PatternProgram:
     """Definitions with everything looked up that does not depend on the bars; runs on any number of series.
 
@@ -47,9 +64,14 @@ class PatternProgram:
     def __init__(self, definitions: Sequence[PatternDefinition]) -> None:
         self.definitions = tuple(definitions)
         self._candlesticks: dict[int, CandlestickDetector] = {}
+        self._others: dict[int, _Other] = {}
         for position, definition in enumerate(definitions):
             if definition.function in CANDLESTICKS:
                 self._candlesticks[position] = candlestick_detector(definition)
+            else:
+                function = FUNCTIONS[definition.function]
+                parameters = normalised(definition.parameters, function.parameters)
+                self._others[position] = _Other(definition, function.detect, parameters)
 
     def recognised(self, inputs: Inputs, first: int = 0) -> Recognised:
         """What the recognisers of the candlesticks mark in one series from bar ``first`` on."""
@@ -65,8 +87,8 @@ class PatternProgram:
             measures = Measures(one.inputs, one.first)
             results.append(
                 tuple(
-                    found[i][place] if i in found else self._other(definition, measures)
-                    for i, definition in enumerate(self.definitions)
+                    found[i][place] if i in found else self._others[i].found(measures)
+                    for i in range(len(self.definitions))
                 )
             )
         return results
@@ -94,12 +116,6 @@ class PatternProgram:
                 ]
             )
         return found
-
-    def _other(self, definition: PatternDefinition, measures: Measures) -> Detections:
-        function = FUNCTIONS[definition.function]
-        found = function.detect(measures, normalised(definition.parameters, function.parameters))
-        kept = (found.confidence >= definition.confidence_threshold) & (found.index >= definition.min_bars_required - 1)
-        return replace(found[kept], pattern=definition.name)
 
 
 def candlestick_detector(definition: PatternDefinition) -> CandlestickDetector:

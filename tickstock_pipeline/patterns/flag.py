@@ -32,7 +32,7 @@ from tickstock_pipeline.indicators.parameters import Parameter, Parameters
 from tickstock_pipeline.patterns.confidence import graded, mean_of_two
 from tickstock_pipeline.patterns.detections import Detection
 from tickstock_pipeline.patterns.function import PatternFunction
-from tickstock_pipeline.patterns.measures import VOLUME_BARS, WINDOW_BARS
+from tickstock_pipeline.patterns.measures import VOLUME_BARS, WINDOW_BARS, highest_before
 from tickstock_pipeline.patterns.pivots import Pivot
 from tickstock_pipeline.patterns.series import ATR_BARS, CompleteSeries, Series
 from tickstock_pipeline.patterns.watch import Watch, WatchedPattern, completed, levels, positive
@@ -73,11 +73,11 @@ class FlagWatch(Watch[_Flag]):
         if len(high) <= reach:
             return
         tops, bottoms = (high, low) if self._side > 0 else (-low, -high)
-        furthest, lowest = tops[reach - 1 : -1], bottoms[reach - 1 : -1]
-        for lag in range(2, reach + 1):
-            furthest = np.maximum(furthest, tops[reach - lag : -lag])
-            lowest = np.minimum(lowest, bottoms[reach - lag : -lag])
-        top = tops[reach:]
+        top, furthest, lowest = (
+            tops[reach:],
+            highest_before(tops, reach)[reach:],
+            -highest_before(-bottoms, reach)[reach:],
+        )
         is_pole = (top > furthest) & (top - lowest >= self._parameters["pole_height"] * atr[:-reach])
         for at in (np.flatnonzero(is_pole) + (before + reach)).tolist():
             if at >= first:

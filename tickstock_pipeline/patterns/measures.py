@@ -84,7 +84,11 @@ class Measures:
     @cached_property
     def relative_volume(self) -> FloatArray:
         """Volume over the mean volume of the bars before; 0 where that is 0: nothing to compare with."""
-        return ratio(self.inputs.volume, _mean_before(self.inputs.volume, VOLUME_BARS))
+        if not self._has_exact_volume_sums:
+            return ratio(self.inputs.volume, _mean_before(self.inputs.volume, VOLUME_BARS))
+        relative = np.full(len(self), np.nan)
+        relative[VOLUME_BARS:] = self.relative_volume_at(np.arange(VOLUME_BARS, len(self)))
+        return relative
 
     @cached_property
     def average_true_range(self) -> FloatArray:
@@ -175,10 +179,27 @@ def _sum_until(values: FloatArray, count: int) -> FloatArray:
     total = np.full(len(values), np.nan)
     if len(values) >= count:
         first = count - 1
-        total[first:] = values[first:]
+        known = total[first:]
+        known[:] = values[first:]
         for lag in range(1, count):
-            total[first:] += values[first - lag : len(values) - lag]
+            known += values[first - lag : len(values) - lag]
     return total
+
+
+def highest_before(values: FloatArray, count: int) -> FloatArray:
+    """The highest of the ``count`` values before each position, its own left out; infinite where there are fewer."""
+    # Doubling windows: a maximum of maxima needs no rounding, so any order gives the same
+    highest = np.full(len(values), np.inf)
+    if len(values) > count:
+        window, size = values, 1
+        while 2 * size <= count:
+            window = np.maximum(window[:-size], window[size:])
+            size *= 2
+        rest = count - size
+        if rest:
+            window = np.maximum(window[: len(window) - rest], window[rest:])
+        highest[count:] = window[:-1]
+    return highest
 
 
 def _mean_before(values: FloatArray, count: int) -> FloatArray:
