@@ -85,7 +85,7 @@ def _analyses(definitions: DefinitionSet) -> list[Analysis]:
     for bars in daily_bars(SYMBOLS, 2011, 2013):
         analysed = analyse(bars, definitions)
         kept = slice(-ROWS_A_SYMBOL, None)
-        found.append(Analysis(bars[kept], np.ascontiguousarray(analysed.values[kept]), analysed.outputs, ()))
+        found.append(Analysis(bars[kept], analysed.values[kept], analysed.outputs, ()))
     return found
 
 
@@ -223,7 +223,7 @@ def _keys(analysis: Analysis) -> dict[str, Any]:
 
 
 def _documents(analysis: Analysis) -> list[str]:
-    return [json.dumps(dict(zip(analysis.outputs, row, strict=True))) for row in analysis.values.tolist()]
+    return [json.dumps(dict(zip(analysis.outputs, row, strict=True))) for row in analysis.values[:].tolist()]
 
 
 def _json_as_text(analysis: Analysis) -> str:
@@ -240,7 +240,7 @@ def _json_as_binary(analysis: Analysis) -> Iterator[bytes]:
 
 
 def _array_as_text(analysis: Analysis) -> str:
-    rows = (",".join(map(repr, row)) for row in analysis.values.tolist())
+    rows = (",".join(map(repr, row)) for row in analysis.values[:].tolist())
     return "".join(f"{key}1\t{{{row}}}\n" for key, row in zip(_keys_as_text(analysis), rows, strict=True))
 
 
@@ -249,19 +249,19 @@ def _array_as_binary(analysis: Analysis) -> Iterator[bytes]:
         {
             **_keys(analysis),
             "layout_id": (binary_copy.INT4, np.ones(len(analysis.bars), np.int64)),
-            "values": binary_copy.encode_arrays(analysis.values),
+            "values": binary_copy.encode_arrays(analysis.values[:]),
         },
         len(analysis.bars),
     )
 
 
 def _columns_as_text(analysis: Analysis) -> str:
-    rows = ("\t".join(map(repr, row)) for row in analysis.values.tolist())
+    rows = ("\t".join(map(repr, row)) for row in analysis.values[:].tolist())
     return "".join(f"{key}{row}\n" for key, row in zip(_keys_as_text(analysis), rows, strict=True))
 
 
 def _columns_as_binary(analysis: Analysis) -> Iterator[bytes]:
-    values = {name: (binary_copy.FLOAT8, analysis.values[:, column]) for column, name in enumerate(analysis.outputs)}
+    values = {name: (binary_copy.FLOAT8, analysis.values[:][:, column]) for column, name in enumerate(analysis.outputs)}
     yield binary_copy.encode_rows({**_keys(analysis), **values}, len(analysis.bars))
 
 

@@ -147,7 +147,7 @@ def _values_and_marks(series: Sequence[Bars]) -> None:
         inputs = Inputs(bars)
         WITH_CANDLESTICKS.indicator_program.run(inputs)
         for detector in _DETECTORS:
-            detector.positions(inputs)
+            detector.marked([detector.recognised(inputs)])
 
 
 def _many(series: Sequence[Bars]) -> list[Any]:

@@ -8,14 +8,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
 from tickstock_pipeline.errors import DefinitionError
 from tickstock_pipeline.indicators import registry as indicator_registry
 from tickstock_pipeline.indicators.definition import IndicatorDefinition
-from tickstock_pipeline.indicators.engine import IndicatorProgram
+from tickstock_pipeline.indicators.engine import IndicatorProgram, ValueTable
 from tickstock_pipeline.indicators.inputs import Inputs
 from tickstock_pipeline.indicators.parameters import normalised
 from tickstock_pipeline.market.bar import Bars, FloatArray
@@ -30,6 +30,9 @@ ENGINE_VERSION = 1
 
 That includes a new release of the C library that changes a value.
 """
+
+
+_KEPT_BYTES = 32_000_000
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,13 @@ class Analysis:
     Attributes
     ----------
     bars : what was analysed
-    values : (n_bars, n_outputs) float64, C order; NaN = no value
+    values : (n_bars, n_outputs) float64, NaN = no value; ``values[first:end]`` are rows in C order
     outputs : names of the columns
     detections : one entry per pattern definition, maybe empty
     """
 
     bars: Bars
-    values: FloatArray
+    values: ValueTable | FloatArray
     outputs: tuple[str, ...]
     detections: tuple[Detections, ...]
 
@@ -138,12 +141,16 @@ def analyse(bars: Bars, definitions: DefinitionSet) -> Analysis:
     return analyse_many([bars], definitions)[0]
 
 
-def analyse_many(series: Sequence[Bars], definitions: DefinitionSet) -> list[Analysis]:
+def analyse_many(
+    series: Sequence[Bars], definitions: DefinitionSet, firsts: Sequence[int] | None = None
+) -> list[Analysis]:
     """Analyse many series; each result is what :func:`analyse` gives, for a quarter less time.
 
     Parameters
     ----------
     series : as for :func:`analyse`; ten years of daily bars of some ten symbols are a good portion
+    firsts : position of the first bar of each whose detections are asked for, those before it are left out; None: of
+        all bars. What is before it is warm-up, for which looking for patterns would be lost time.
 
     Raises
     ------
@@ -153,19 +160,26 @@ def analyse_many(series: Sequence[Bars], definitions: DefinitionSet) -> list[Ana
     for bars in series:
         if bars.timeframe != definitions.timeframe:
             raise ValueError(f"{bars.timeframe} bars of {bars.symbol} with the definitions of {definitions.timeframe}")
-    inputs = [Inputs(bars) for bars in series]
-    # One matrix for all: a large array comes in large pages, and the many small ones of as many arrays cost more than
-    # what is written to them.
-    ends = np.add.accumulate([0, *map(len, inputs)]).tolist()
-    values = np.empty((ends[-1], len(definitions.outputs)), np.float64)
-    matrices = [
-        definitions.indicator_program.run(columns, values[start:end])
-        for columns, start, end in zip(inputs, ends[:-1], ends[1:], strict=True)
-    ]
+    _keep_freed_memory()
+    tables, recognised = [], []
+    for bars, first in zip(series, firsts or [0] * len(series), strict=True):
+        inputs = Inputs(bars)
+        tables.append(definitions.indicator_program.run(inputs))
+        recognised.append(definitions.pattern_program.recognised(inputs, first))
     return [
-        Analysis(bars, matrix, definitions.outputs, detections)
-        for bars, matrix, detections in zip(series, matrices, definitions.pattern_program.run(inputs), strict=True)
+        Analysis(bars, values, definitions.outputs, detections)
+        for bars, values, detections in zip(series, tables, definitions.pattern_program.found(recognised), strict=True)
     ]
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Have the C library keep memory that results are freed from, for the next ones.
+
+    By default glibc gives it back to the system at once, and a new page costs more than the values written to it: a
+    third of the time of an analysis. Once it has seen a large block freed, it keeps up to twice as much.
+    """
+    np.empty(_KEPT_BYTES // 2, np.int8)
 
 
 def _refuse_duplicates(what: str, names: Sequence[str]) -> None:

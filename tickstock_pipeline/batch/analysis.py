@@ -2,7 +2,8 @@
 
 1. Ask the ledger which of the partitions are missing or stale under the present definitions.
 2. Note the revision of their input, then read it: each symbol's bars from the earliest anchor on.
-3. Compute. Years that are fed from the same first bar share one pass: a result depends on nothing after its bar.
+3. Compute. Years that are fed from the same first bar share one pass: a result depends on nothing after its bar. Of
+   the bars before them, which are warm-up, no patterns are looked for.
 4. In one transaction, lock the input, leave out symbols whose input has changed since 2., and write values, patterns
    and coverage. What was left out begins again at 2.
 """
@@ -211,7 +212,12 @@ def _analyse_together(
     calendar: TradingCalendar, definitions: DefinitionSet, inputs: Sequence[_Input]
 ) -> list[_Analysed]:
     passes = [(one, *found) for one in inputs for found in _passes(one)]
-    analyses = analyse_many([one.series.bars[fed] for one, fed, _ in passes], definitions)
+    fed_bars = [one.series.bars[fed] for one, fed, _ in passes]
+    firsts = [
+        int(np.searchsorted(bars.time, of_pass[0].first))
+        for bars, (_, _, of_pass) in zip(fed_bars, passes, strict=True)
+    ]
+    analyses = analyse_many(fed_bars, definitions, firsts)
     kept: dict[str, list[AnalysedWindow]] = {one.series.bars.symbol: [] for one in inputs}
     for (one, fed, of_pass), analysis in zip(passes, analyses, strict=True):
         instants = calendar.instant(definitions.timeframe, analysis.bars.time)

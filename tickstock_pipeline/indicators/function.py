@@ -20,7 +20,7 @@ from tickstock_pipeline.indicators.parameters import (
 from tickstock_pipeline.market.bar import FloatArray
 
 Computation = Callable[[Inputs], Sequence[FloatArray]]
-"""Columns of a series → the outputs, (n_bars,) float64 each."""
+"""Columns of a series → the outputs, (n_bars,) float64 each: new arrays, which the caller may change."""
 
 
 class Call(Protocol):

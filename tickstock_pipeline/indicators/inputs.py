@@ -19,6 +19,7 @@ class Inputs:
     ----------
     time : (n_bars,) datetime64[us]; of a series only
     shares : (n_bars,) int64, the volume as it is counted
+    prices : the other columns by name
 
     Raises
     ------
@@ -28,13 +29,13 @@ class Inputs:
 
     time: TimeArray
     shares: IntArray
-    _prices: dict[str, FloatArray]
+    prices: dict[str, FloatArray]
 
     def __init__(self, bars: Bars) -> None:
         self.time = bars.time
         self.shares = bars.volume
-        self._prices = {name: np.ascontiguousarray(getattr(bars, name), np.float64) for name in PRICE_COLUMNS}
-        for name, column in self._prices.items():
+        self.prices = {name: np.ascontiguousarray(getattr(bars, name), np.float64) for name in PRICE_COLUMNS}
+        for name, column in self.prices.items():
             finite = np.isfinite(column)
             if not finite.all():
                 first = int(np.argmin(finite))
@@ -54,14 +55,14 @@ class Inputs:
         """
         inputs = cls.__new__(cls)
         inputs.shares = shares
-        inputs._prices = dict(zip(PRICE_COLUMNS, prices, strict=True))
+        inputs.prices = dict(zip(PRICE_COLUMNS, prices, strict=True))
         return inputs
 
     @classmethod
     def joined(cls, series: Sequence["Inputs"]) -> Self:
         """Several series one after the other, for measures that look at single bars and at bounded windows."""
         return cls.of_columns(
-            [np.concatenate([part._prices[name] for part in series]) for name in PRICE_COLUMNS],
+            [np.concatenate([part.prices[name] for part in series]) for name in PRICE_COLUMNS],
             np.concatenate([part.shares for part in series]),
         )
 
@@ -76,12 +77,17 @@ class Inputs:
         KeyError
             If there is no such column.
         """
-        return self.volume if name == "volume" else self._prices[name]
+        return self.volume if name == "volume" else self.prices[name]
+
+    @property
+    def columns(self) -> dict[str, FloatArray]:
+        """All columns by name."""
+        return {**self.prices, "volume": self.volume}
 
     @cached_property
     def may_overflow(self) -> bool:
         """Whether prices are so large that a product of two, or a sum of such, can be infinite."""
-        return len(self) > 0 and float(self._prices["high"].max()) > _LARGEST_HARMLESS_PRICE
+        return len(self) > 0 and float(self.prices["high"].max()) > _LARGEST_HARMLESS_PRICE
 
     @cached_property
     def volume(self) -> FloatArray:

@@ -8,6 +8,7 @@ the RSI and the stochastic of prices that never moved are 0.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from inspect import unwrap
 from typing import Any
 
 import talib
@@ -66,11 +67,14 @@ class TalibCall:
 
     def bound(self, parameters: Parameters) -> Computation:
         """The call with its parameters; its outputs are float64 with NaN for no value, int32 for candlesticks."""
-        function: Any = getattr(talib, self.function)
+        # What is around it looks for columns of pandas and polars in each call; ours are arrays
+        function: Any = unwrap(getattr(talib, self.function))
         names, arguments = self.inputs, self.arguments(parameters)
+        needs_volume = "volume" in names
 
         def run(inputs: Inputs) -> Sequence[FloatArray]:
-            result = function(*[inputs.column(name) for name in names], **arguments)
+            columns = inputs.columns if needs_volume else inputs.prices
+            result = function(*[columns[name] for name in names], **arguments)
             return result if isinstance(result, tuple) else (result,)
 
         return run

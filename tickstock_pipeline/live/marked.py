@@ -46,8 +46,9 @@ def graded_marks(plan: LivePlan, marked: Sequence[MarkedBar]) -> dict[int, list[
         to_grade.append(detector.marks(lasts[chosen], detector.directions(marks[chosen, column])))
     found: dict[int, list[tuple[int, Detections]]] = {}
     for candlestick, detections in zip(plan.candlesticks, graded(Measures(windows), to_grade), strict=True):
-        for place, last in enumerate(detections.index.tolist()):
-            row = last // WINDOW_BARS
-            detection = part_of(detections, place, place + 1, detections.pattern, origin=last - int(newest[row]))
+        rows = detections.index // WINDOW_BARS
+        index = newest[rows]
+        for place, row in enumerate(rows.tolist()):
+            detection = part_of(detections, index, place, place + 1, detections.pattern)
             found.setdefault(ready[row].series, []).append((candlestick.position, detection))
     return found

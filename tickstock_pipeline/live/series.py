@@ -210,7 +210,8 @@ class LiveSeries:
         """Results that have a batch form only: values are written to their columns, detections returned."""
         inputs = Inputs(self._all_bars())
         values[self.plan.batch_columns] = self.plan.batch_indicators.run(inputs)[-1]
-        (found,) = self.plan.batch_patterns.run([inputs])
+        program = self.plan.batch_patterns
+        (found,) = program.found([program.recognised(inputs)])
         newest = [detections[detections.index == len(inputs) - 1] for detections in found]
         return [(at, one) for at, one in zip(self.plan.batch_positions, newest, strict=True) if len(one)]
 

@@ -21,13 +21,13 @@ from math import sqrt
 import numpy as np
 
 from tickstock_pipeline.indicators.parameters import Parameter, Parameters
-from tickstock_pipeline.market.bar import FloatArray, IntArray
+from tickstock_pipeline.market.bar import IntArray
 from tickstock_pipeline.patterns.confidence import graded, mean_of_four, mean_of_two
 from tickstock_pipeline.patterns.detections import BEARISH, BULLISH, Detection
 from tickstock_pipeline.patterns.event import EventPattern, location
 from tickstock_pipeline.patterns.function import PatternFunction
 from tickstock_pipeline.patterns.grading import CONFIRMING_VOLUME
-from tickstock_pipeline.patterns.measures import WINDOW_BARS, Measures
+from tickstock_pipeline.patterns.measures import WINDOW_BARS, Measures, highest_before
 from tickstock_pipeline.patterns.series import Series
 from tickstock_pipeline.patterns.watch import levels
 
@@ -40,24 +40,10 @@ def _candidates(measures: Measures, parameters: Parameters) -> IntArray:
     beyond[1:] = margin * measures.average_true_range[:-1]
     found = np.zeros(len(measures), np.bool_)
     for side, ahead in ((BULLISH, "high"), (BEARISH, "low")):
-        level = _highest_before(side * measures.column(ahead), bars)
-        found[1:] |= (side * close[1:] >= level[1:]) & ~(side * close[:-1] - level[:-1] > beyond[:-1])
+        level = highest_before(side * measures.column(ahead), bars)
+        is_beyond = side * close - level > beyond
+        found[1:] |= (side * close[1:] >= level[1:] + beyond[1:]) & ~is_beyond[:-1]
     return np.flatnonzero(found)
-
-
-def _highest_before(values: FloatArray, count: int) -> FloatArray:
-    # Doubling windows: a maximum of maxima needs no rounding, so any order gives the same
-    highest = np.full(len(values), np.inf)
-    if len(values) > count:
-        window, size = values, 1
-        while 2 * size <= count:
-            window = np.maximum(window[:-size], window[size:])
-            size *= 2
-        rest = count - size
-        if rest:
-            window = np.maximum(window[: len(window) - rest], window[rest:])
-        highest[count:] = window[:-1]
-    return highest
 
 
 def _judge(bars: Series, at: int, parameters: Parameters) -> Detection | None:

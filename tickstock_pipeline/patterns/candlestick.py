@@ -15,7 +15,8 @@ Reference for the shapes: Nison, S. (1991), Japanese Candlestick Charting Techni
 TA-Lib's candle settings.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -34,52 +35,56 @@ _DOJI_BODY = 0.1  # of the average range: TA-Lib's BodyDoji
 
 def _doji(m: Measures, at: IntArray) -> Form:
     """Body small against what a doji may have; shadows balanced, and the candle of ordinary length."""
-    body = 1.0 - ratio(m.body[at], _DOJI_BODY * m.average_range[at])
-    balance = 1.0 - ratio(np.abs(m.upper_shadow[at] - m.lower_shadow[at]), m.range[at])
-    length = ratio(m.range[at], m.average_range[at])
+    average_range, extent = m.average_range_at(at), m.range.take(at)
+    body = 1.0 - ratio(m.body.take(at), _DOJI_BODY * average_range)
+    balance = 1.0 - ratio(np.abs(m.upper_shadow_at(at) - m.lower_shadow_at(at)), extent)
+    length = ratio(extent, average_range)
     return grade(body, 0.0, 1.0), both(grade(balance, 0.0, 1.0), grade(length, 0.25, 1.25))
 
 
 def _one_long_shadow(m: Measures, at: IntArray, shadow: FloatArray) -> Form:
     """Body small against the average; the shadow most of the candle, and of the average range or more."""
-    body = 1.0 - ratio(m.body[at], m.average_body[at])
-    share = ratio(shadow[at], m.range[at])
-    length = ratio(shadow[at], m.average_range[at])
+    body = 1.0 - ratio(m.body.take(at), m.average_body_at(at))
+    share = ratio(shadow, m.range.take(at))
+    length = ratio(shadow, m.average_range_at(at))
     return grade(body, 0.0, 1.0), both(grade(share, 0.5, 0.8), grade(length, 0.25, 1.0))
 
 
 def _lower_shadow(m: Measures, at: IntArray) -> Form:
-    return _one_long_shadow(m, at, m.lower_shadow)
+    return _one_long_shadow(m, at, m.lower_shadow_at(at))
 
 
 def _upper_shadow(m: Measures, at: IntArray) -> Form:
-    return _one_long_shadow(m, at, m.upper_shadow)
+    return _one_long_shadow(m, at, m.upper_shadow_at(at))
 
 
 def _engulfing(m: Measures, at: IntArray) -> Form:
     """Second body far larger than the first, and large against the average range; hardly any shadows on it."""
-    larger = 1.0 - ratio(m.body[at - 1], m.body[at])
-    length = ratio(m.body[at], m.average_range[at])
-    unshadowed = ratio(m.body[at], m.range[at])
+    body = m.body.take(at)
+    larger = 1.0 - ratio(m.body.take(at - 1), body)
+    length = ratio(body, m.average_range_at(at))
+    unshadowed = ratio(body, m.range.take(at))
     return both(grade(larger, 0.0, 0.75), grade(length, 0.25, 1.0)), grade(unshadowed, 0.5, 0.9)
 
 
 def _harami(m: Measures, at: IntArray) -> Form:
     """First body long, second small against it; the whole second candle, shadows too, small against the first."""
     first = at - 1
-    long = ratio(m.body[first], m.average_body[first])
-    smaller = 1.0 - ratio(m.body[at], m.body[first])
-    quieter = 1.0 - ratio(m.range[at], m.range[first])
+    first_body = m.body.take(first)
+    long = ratio(first_body, m.average_body_at(first))
+    smaller = 1.0 - ratio(m.body.take(at), first_body)
+    quieter = 1.0 - ratio(m.range.take(at), m.range.take(first))
     return both(grade(long, 1.0, 2.5), grade(smaller, 0.25, 0.9)), grade(quieter, 0.0, 0.75)
 
 
 def _star(m: Measures, at: IntArray) -> Form:
     """First body long, third closing deep into it; the star's body small, hardly any shadows on the third candle."""
     first, star = at - 2, at - 1
-    long = ratio(m.body[first], m.average_body[first])
-    depth = ratio(np.abs(m.column("close")[at] - m.column("close")[first]), m.body[first])
-    small = 1.0 - ratio(m.body[star], m.average_body[star])
-    unshadowed = ratio(m.body[at], m.range[at])
+    first_body, close = m.body.take(first), m.column("close")
+    long = ratio(first_body, m.average_body_at(first))
+    depth = ratio(np.abs(close.take(at) - close.take(first)), first_body)
+    small = 1.0 - ratio(m.body.take(star), m.average_body_at(star))
+    unshadowed = ratio(m.body.take(at), m.range.take(at))
     return both(grade(long, 1.0, 2.5), grade(depth, 0.3, 1.0)), both(
         grade(small, 0.0, 1.0), grade(unshadowed, 0.4, 0.9)
     )
@@ -120,13 +125,17 @@ class CandlestickDetector:
         self.first = max(WINDOW_BARS, min_bars_required) - 1
         self._recognise = candlestick.recogniser.bound(parameters)
 
-    def positions(self, inputs: Inputs) -> tuple[IntArray, DirectionArray]:
-        """Bars of ``inputs`` that the recogniser marks, and the direction of each."""
-        all_marks = self._recognise(inputs)[0]
-        at = (all_marks != 0).nonzero()[0]
-        if len(at) and at[0] < self.first:
-            at = at[np.searchsorted(at, self.first) :]
-        return at, self.directions(all_marks[at])
+    def recognised(self, inputs: Inputs, first: int = 0) -> IntArray:
+        """The recogniser's marks at all bars, (n_bars,) int32: 0 where there is none, and before bar ``first``."""
+        marks = cast(IntArray, self._recognise(inputs)[0])
+        marks[: max(first, self.first)] = 0
+        return marks
+
+    def marked(self, recognised: Sequence[IntArray]) -> Marks:
+        """What was recognised in several series, at positions in them one after the other."""
+        joined = recognised[0] if len(recognised) == 1 else np.concatenate(recognised)
+        at = (joined != 0).nonzero()[0]
+        return self.marks(at, self.directions(joined.take(at)))
 
     def directions(self, marks: IntArray) -> DirectionArray:
         """The directions of detections at marks, (n,) each."""
@@ -142,7 +151,7 @@ class CandlestickDetector:
 def _detector_of(candlestick: Candlestick) -> Detector:
     def detect(measures: Measures, parameters: Parameters) -> Detections:
         detector = CandlestickDetector(candlestick, parameters, candlestick.name, 0, 0.0)
-        return graded(measures, [detector.marks(*detector.positions(measures.inputs))])[0]
+        return graded(measures, [detector.marked([detector.recognised(measures.inputs, measures.first)])])[0]
 
     return detect
 

@@ -30,7 +30,7 @@ _EQUAL = 1e-12
 
 
 def _candidates(side: int, measures: Measures, parameters: Parameters) -> IntArray:
-    fast, slow = (np.array(measures.series.average(int(parameters[name]))) for name in ("fast_period", "slow_period"))
+    fast, slow = (measures.average(int(parameters[name])) for name in ("fast_period", "slow_period"))
     is_beyond = side * (fast - slow) > _EQUAL * slow
     return np.flatnonzero(is_beyond[1:] & ~is_beyond[:-1]) + 1
 

@@ -6,7 +6,8 @@ Confidence is a measure of form, 0 to 1: how clearly the bars show the pattern. 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cache
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,8 +65,7 @@ class Detections:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Detection:
+class Detection(NamedTuple):
     """One detection, without its bar: an element of :class:`Detections`, as a formation followed bar by bar gives it.
 
     Attributes
@@ -93,6 +93,8 @@ def in_columns(
     found : position of the bar and detection, oldest first, at most one at a bar
     levels, context : the names that the pattern's detections have, for when there is none
     """
+    if not found:
+        return _none(pattern, tuple(levels), tuple(context))
     return Detections(
         pattern=pattern,
         index=np.array([at for at, _ in found], np.int64),
@@ -102,6 +104,22 @@ def in_columns(
         volume_confirmed=np.array([one.volume_confirmed for _, one in found], np.bool_),
         levels={name: np.array([one.levels[name] for _, one in found], np.float64) for name in levels},
         context={name: np.array([one.context[name] for _, one in found], np.float64) for name in context},
+    )
+
+
+@cache
+def _none(pattern: str, levels: Sequence[str], context: Sequence[str]) -> Detections:
+    floats = np.empty(0, np.float64)
+    integers = np.empty(0, np.int64)
+    return Detections(
+        pattern,
+        integers,
+        np.empty(0, np.int8),
+        floats,
+        integers,
+        np.empty(0, np.bool_),
+        dict.fromkeys(levels, floats),
+        dict.fromkeys(context, floats),
     )
 
 

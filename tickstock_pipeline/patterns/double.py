@@ -44,10 +44,7 @@ class _Setup(NamedTuple):
 class DoubleWatch(PivotWatch[_Setup]):
     """Double tops; with ``side`` -1 double bottoms."""
 
-    def __init__(self, side: int, parameters: Parameters) -> None:
-        super().__init__(parameters["reversal"], side * HIGH)
-        self._side = side
-        self._parameters = parameters
+    kind = HIGH
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Setup | None:
         """See :meth:`Watch.begin`."""
@@ -66,6 +63,17 @@ class DoubleWatch(PivotWatch[_Setup]):
             and side * bars.close[at - 1 - bars.base] >= neckline
         )
         return _Setup(first, valley, second, unit, neckline, top, second.at + span) if has_shape else None
+
+    def pause(self, setup: _Setup, bars: Series, at: int, end: int) -> int:
+        """See :meth:`Watch.pause`."""
+        side, neckline, top = self._side, setup.neckline, setup.top
+        last = max(at, min(end, setup.last))
+        seen = slice(at - bars.base, last - bars.base)
+        ahead = bars.high if side > 0 else bars.low
+        for i, close, extreme in zip(range(at, last), bars.close[seen], ahead[seen], strict=True):
+            if side * close < neckline or side * extreme > top:
+                return i
+        return last
 
     def advance(self, setup: _Setup, bars: Series, at: int) -> Detection | None:
         """See :meth:`Watch.advance`."""
@@ -107,7 +115,7 @@ class DoubleWatch(PivotWatch[_Setup]):
 
 
 def _watches(side: int, parameters: Parameters) -> tuple[DoubleWatch, ...]:
-    return (DoubleWatch(side, parameters),)
+    return (DoubleWatch(parameters, side),)
 
 
 def _bars_needed(parameters: Parameters) -> int:

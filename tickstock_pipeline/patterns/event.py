@@ -158,7 +158,11 @@ def _judge_spike(bars: Series, at: int, parameters: Parameters) -> Detection | N
 
 def _gap_candidates(measures: Measures, parameters: Parameters) -> IntArray:
     high, low = measures.column("high"), measures.column("low")
-    return np.flatnonzero((low[1:] > high[:-1]) | (high[1:] < low[:-1])) + 1
+    least = parameters["size"] * measures.average_true_range[:-1]
+    upwards, downwards = low[1:] - high[:-1], low[:-1] - high[1:]
+    # Never both: the wider of the two is the gap, if it is one
+    width = np.maximum(upwards, downwards)
+    return np.flatnonzero((width >= least) & (width > 0.0)) + 1
 
 
 def _judge_gap(bars: Series, at: int, parameters: Parameters) -> Detection | None:

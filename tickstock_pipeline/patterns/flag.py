@@ -32,9 +32,9 @@ from tickstock_pipeline.indicators.parameters import Parameter, Parameters
 from tickstock_pipeline.patterns.confidence import graded, mean_of_two
 from tickstock_pipeline.patterns.detections import Detection
 from tickstock_pipeline.patterns.function import PatternFunction
-from tickstock_pipeline.patterns.measures import VOLUME_BARS, WINDOW_BARS
+from tickstock_pipeline.patterns.measures import VOLUME_BARS, WINDOW_BARS, highest_before
 from tickstock_pipeline.patterns.pivots import Pivot
-from tickstock_pipeline.patterns.series import ATR_BARS, Series
+from tickstock_pipeline.patterns.series import ATR_BARS, CompleteSeries, Series
 from tickstock_pipeline.patterns.watch import Watch, WatchedPattern, completed, levels, positive
 
 
@@ -65,21 +65,23 @@ class FlagWatch(Watch[_Flag]):
     def attach(self, bars: Series) -> None:
         """See :meth:`Watch.attach`."""
 
-    def starts(self, bars: Series) -> Iterator[tuple[int, Sequence[Pivot]]]:
+    def starts(self, bars: CompleteSeries, first: int) -> Iterator[tuple[int, Sequence[Pivot]]]:
         """See :meth:`Watch.starts`; the ends of poles, some of which :meth:`begin` refuses."""
         reach = self._pole_bars
-        if bars.length <= reach:
+        before = max(0, first - reach)  # the bars that the first pole may look back on
+        high, low, atr = (bars.arrays[name][before:] for name in ("high", "low", "atr"))
+        if len(high) <= reach:
             return
-        ahead, behind = (bars.high, bars.low) if self._side > 0 else (bars.low, bars.high)
-        tops, bottoms = self._side * np.array(ahead), self._side * np.array(behind)
-        furthest, lowest = tops[reach - 1 : -1], bottoms[reach - 1 : -1]
-        for lag in range(2, reach + 1):
-            furthest = np.maximum(furthest, tops[reach - lag : -lag])
-            lowest = np.minimum(lowest, bottoms[reach - lag : -lag])
-        top = tops[reach:]
-        is_pole = (top > furthest) & (top - lowest >= self._parameters["pole_height"] * np.array(bars.atr[:-reach]))
-        for at in (np.flatnonzero(is_pole) + reach).tolist():
-            yield at, ()
+        tops, bottoms = (high, low) if self._side > 0 else (-low, -high)
+        top, furthest, lowest = (
+            tops[reach:],
+            highest_before(tops, reach)[reach:],
+            -highest_before(-bottoms, reach)[reach:],
+        )
+        is_pole = (top > furthest) & (top - lowest >= self._parameters["pole_height"] * atr[:-reach])
+        for at in (np.flatnonzero(is_pole) + (before + reach)).tolist():
+            if at >= first:
+                yield at, ()
 
     def start_now(self, bars: Series) -> Sequence[Pivot] | None:
         """See :meth:`Watch.start_now`."""

@@ -87,11 +87,12 @@ def graded(measures: Measures, marked: Sequence[Marks]) -> list[Detections]:
     formation_bars = _repeated([marks.candlestick.formation_bars for marks in marked], counts)
     threshold = _repeated([float(marks.threshold) for marks in marked], counts)
 
-    trend = measures.trend_before(at, formation_bars)
+    last = at - formation_bars
+    trend = measures.trend_before(last, measures.moved_before(last))
     relative_volume = measures.relative_volume_at(at)
     awaited = np.where(is_neutral, np.abs(trend), -direction * trend)
     degree = confidence(body, shadow, grade(awaited, 0.0, 3.0), grade(relative_volume, 0.5, 2.0))
-    extent = measures.range[at]
+    extent = measures.range.take(at)
     kept = ((degree >= threshold) & (extent > 0.0)).nonzero()[0]
 
     at, direction, formation_bars, extent = at[kept], direction[kept], formation_bars[kept], extent[kept]
@@ -107,26 +108,26 @@ def graded(measures: Measures, marked: Sequence[Marks]) -> list[Detections]:
         context={
             "trend_atr": trend[kept],
             "relative_volume": relative_volume,
-            "body_ratio": ratio(measures.body[at], extent),
-            "upper_shadow_ratio": ratio(measures.upper_shadow[at], extent),
-            "lower_shadow_ratio": ratio(measures.lower_shadow[at], extent),
+            "body_ratio": ratio(measures.body.take(at), extent),
+            "upper_shadow_ratio": ratio(measures.upper_shadow_at(at), extent),
+            "lower_shadow_ratio": ratio(measures.lower_shadow_at(at), extent),
         },
     )
     ends = np.searchsorted(kept, np.add.accumulate(counts)).tolist()
     return [
-        part_of(columns, start, end, marks.pattern, has_levels=marks.candlestick.direction != NEUTRAL)
+        part_of(columns, at, start, end, marks.pattern, has_levels=marks.candlestick.direction != NEUTRAL)
         for marks, start, end in zip(marked, [0, *ends[:-1]], ends, strict=True)
     ]
 
 
 def part_of(
-    detections: Detections, start: int, end: int, pattern: str, *, has_levels: bool = True, origin: int = 0
+    detections: Detections, index: IntArray, start: int, end: int, pattern: str, *, has_levels: bool = True
 ) -> Detections:
-    """The detections from ``start`` to before ``end`` (views), their positions counted from ``origin``."""
+    """The detections from ``start`` to before ``end`` (views); ``index`` is the position of each in its own series."""
     chosen = slice(start, end)
     return Detections(
         pattern,
-        detections.index[chosen] - origin,
+        index[chosen],
         detections.direction[chosen],
         detections.confidence[chosen],
         detections.formation_bars[chosen],
@@ -165,11 +166,11 @@ def _forms(measures: Measures, marked: Sequence[Marks], at: IntArray) -> Form:
 def _levels(
     measures: Measures, at: IntArray, direction: DirectionArray, formation_bars: IntArray
 ) -> dict[str, FloatArray]:
-    entry = measures.column("close")[at]
+    entry = measures.column("close").take(at)
     high, low = measures.column("high"), measures.column("low")
     second, first = at - np.minimum(formation_bars - 1, 1), at - (formation_bars - 1)
-    lowest = np.minimum(np.minimum(low[at], low[second]), low[first])
-    highest = np.maximum(np.maximum(high[at], high[second]), high[first])
+    lowest = np.minimum(np.minimum(low.take(at), low.take(second)), low.take(first))
+    highest = np.maximum(np.maximum(high.take(at), high.take(second)), high.take(first))
     stop = np.where(direction == BULLISH, lowest, highest)
     target = entry + TARGET_RISKS * (entry - stop)
     has_risk = entry != stop

@@ -54,10 +54,7 @@ class _Setup(NamedTuple):
 class HeadAndShouldersWatch(PivotWatch[_Setup]):
     """Head and shoulders; with ``side`` -1 the inverse."""
 
-    def __init__(self, side: int, parameters: Parameters) -> None:
-        super().__init__(parameters["reversal"], side * HIGH)
-        self._side = side
-        self._parameters = parameters
+    kind = HIGH
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Setup | None:
         """See :meth:`Watch.begin`."""
@@ -83,6 +80,17 @@ class HeadAndShouldersWatch(PivotWatch[_Setup]):
         setup = _Setup(left, head, right, a, slope, difference, unit, 2 * right.at - left.at)
         was_above = side * (bars.close[at - 1 - bars.base] - setup.neckline(at - 1)) >= 0.0
         return setup if was_above else None
+
+    def pause(self, setup: _Setup, bars: Series, at: int, end: int) -> int:
+        """See :meth:`Watch.pause`."""
+        side, price, slope, origin = self._side, setup.neck.price, setup.slope, setup.neck.at
+        limit, last = side * setup.right.price, max(at, min(end, setup.last))
+        seen = slice(at - bars.base, last - bars.base)
+        ahead = bars.high if side > 0 else bars.low
+        for i, close, extreme in zip(range(at, last), bars.close[seen], ahead[seen], strict=True):
+            if side * (close - (price + slope * (i - origin))) < 0.0 or side * extreme > limit:
+                return i
+        return last
 
     def advance(self, setup: _Setup, bars: Series, at: int) -> Detection | None:
         """See :meth:`Watch.advance`."""
@@ -130,7 +138,7 @@ def _time_ratio(left: Pivot, head: Pivot, right: Pivot) -> float:
 
 
 def _watches(side: int, parameters: Parameters) -> tuple[HeadAndShouldersWatch, ...]:
-    return (HeadAndShouldersWatch(side, parameters),)
+    return (HeadAndShouldersWatch(parameters, side),)
 
 
 def _bars_needed(parameters: Parameters) -> int:

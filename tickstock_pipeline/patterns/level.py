@@ -91,17 +91,28 @@ def level_of(pivots: Sequence[Pivot], tolerance: float, unit: float, max_bars: i
     return Level(total / touches, touches, first, newest.at, side * opposite, unit, newest.known_at + max_bars)
 
 
-class ResistanceWatch(PivotWatch[Level]):
-    """Resistances until they are broken."""
-
-    def __init__(self, parameters: Parameters) -> None:
-        super().__init__(parameters["reversal"], HIGH)
-        self._parameters = parameters
+class LevelWatch(PivotWatch[Level]):
+    """Levels at which the newest pivot is a touch."""
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> Level | None:
         """See :meth:`Watch.begin`."""
         unit = bars.atr[at - bars.base]
         return level_of(pivots, self._parameters["tolerance"] * unit, unit, int(self._parameters["max_bars"]))
+
+
+class ResistanceWatch(LevelWatch):
+    """Resistances until they are broken."""
+
+    kind = HIGH
+
+    def pause(self, setup: Level, bars: Series, at: int, end: int) -> int:
+        """See :meth:`Watch.pause`."""
+        price, margin = setup.price, self._parameters["margin"] * setup.unit
+        last = max(at, min(end, setup.last))
+        for i, close in enumerate(bars.close[at - bars.base : last - bars.base], at):
+            if close - price > margin:
+                return i
+        return last
 
     def advance(self, setup: Level, bars: Series, at: int) -> Detection | None:
         """See :meth:`Watch.advance`."""
@@ -136,17 +147,20 @@ class ResistanceWatch(PivotWatch[Level]):
         )
 
 
-class SupportWatch(PivotWatch[Level]):
+class SupportWatch(LevelWatch):
     """Supports until they are tested."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        super().__init__(parameters["reversal"], LOW)
-        self._parameters = parameters
+    kind = LOW
 
-    def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> Level | None:
-        """See :meth:`Watch.begin`."""
-        unit = bars.atr[at - bars.base]
-        return level_of(pivots, self._parameters["tolerance"] * unit, unit, int(self._parameters["max_bars"]))
+    def pause(self, setup: Level, bars: Series, at: int, end: int) -> int:
+        """See :meth:`Watch.pause`."""
+        price, tolerance = setup.price, self._parameters["tolerance"] * setup.unit
+        last = max(at, min(end, setup.last))
+        seen = slice(at - bars.base, last - bars.base)
+        for i, low, close in zip(range(at, last), bars.low[seen], bars.close[seen], strict=True):
+            if abs(low - price) <= tolerance or price - close > tolerance:
+                return i
+        return last
 
     def advance(self, setup: Level, bars: Series, at: int) -> Detection | None:
         """See :meth:`Watch.advance`."""

@@ -12,7 +12,7 @@ import numpy as np
 from tickstock_pipeline.indicators.inputs import PRICE_COLUMNS, Inputs
 from tickstock_pipeline.market.bar import Bars, FloatArray, IntArray
 from tickstock_pipeline.patterns.confidence import ratio
-from tickstock_pipeline.patterns.series import ATR_BARS, Series
+from tickstock_pipeline.patterns.series import ATR_BARS, CompleteSeries
 
 AVERAGE_BARS = 10
 """Bars before a candle that its body and range are compared with; TA-Lib's own window."""
@@ -23,6 +23,7 @@ VOLUME_BARS = 20
 WINDOW_BARS = VOLUME_BARS + 1
 """Bars up to and with t that decide everything at t, for formations of up to eleven bars."""
 _TREND_STEPS = TREND_BARS - 1
+_SPARSE = 12  # one bar of so many or fewer: quicker to add up for these than for all
 
 
 class Measures:
@@ -42,6 +43,8 @@ class Measures:
     def __init__(self, bars: Bars | Inputs, first: int = 0) -> None:
         self.first = first
         self.inputs = bars if isinstance(bars, Inputs) else Inputs(bars)
+        self._averages: dict[int, FloatArray] = {}
+        self._sums: dict[tuple[str, int], FloatArray] = {}
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -60,54 +63,53 @@ class Measures:
         """Distance from low to high."""
         return self.column("high") - self.column("low")
 
-    @cached_property
-    def upper_shadow(self) -> FloatArray:
-        """Distance from the body to the high."""
-        return self.column("high") - np.maximum(self.column("open"), self.column("close"))
+    def upper_shadow_at(self, at: IntArray) -> FloatArray:
+        """Distance from the body to the high of the bars ``at``, (n,) each."""
+        open_, close = self.column("open").take(at), self.column("close").take(at)
+        return self.column("high").take(at) - np.maximum(open_, close)
 
-    @cached_property
-    def lower_shadow(self) -> FloatArray:
-        """Distance from the low to the body."""
-        return np.minimum(self.column("open"), self.column("close")) - self.column("low")
+    def lower_shadow_at(self, at: IntArray) -> FloatArray:
+        """Distance from the low to the body of the bars ``at``, (n,) each."""
+        open_, close = self.column("open").take(at), self.column("close").take(at)
+        return np.minimum(open_, close) - self.column("low").take(at)
 
-    @cached_property
-    def average_body(self) -> FloatArray:
-        """Mean body of the bars before."""
-        return _mean_before(self.body, AVERAGE_BARS)
+    def average_body_at(self, at: IntArray) -> FloatArray:
+        """Mean body of the :data:`AVERAGE_BARS` bars before each of ``at``, (n,) each."""
+        return self._sum_at("body", at - 1, AVERAGE_BARS) / AVERAGE_BARS
 
-    @cached_property
-    def average_range(self) -> FloatArray:
-        """Mean range of the bars before."""
-        return _mean_before(self.range, AVERAGE_BARS)
+    def average_range_at(self, at: IntArray) -> FloatArray:
+        """Mean range of the :data:`AVERAGE_BARS` bars before each of ``at``, (n,) each."""
+        return self._sum_at("range", at - 1, AVERAGE_BARS) / AVERAGE_BARS
 
     @cached_property
     def relative_volume(self) -> FloatArray:
         """Volume over the mean volume of the bars before; 0 where that is 0: nothing to compare with."""
-        return ratio(self.inputs.volume, _mean_before(self.inputs.volume, VOLUME_BARS))
+        if not self._has_exact_volume_sums:
+            return ratio(self.inputs.volume, _mean_before(self.inputs.volume, VOLUME_BARS))
+        relative = np.full(len(self), np.nan)
+        relative[VOLUME_BARS:] = self.relative_volume_at(np.arange(VOLUME_BARS, len(self)))
+        return relative
 
     @cached_property
     def average_true_range(self) -> FloatArray:
         """Mean of the :data:`ATR_BARS` true ranges up to and with the bar's own."""
-        high, low, close = self.column("high"), self.column("low"), self.column("close")
-        true_range = np.full(len(self), np.nan)
-        true_range[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
-        return _sum_until(true_range, ATR_BARS) / ATR_BARS
+        return _sum_until(self.true_range, ATR_BARS) / ATR_BARS
 
     def average(self, period: int) -> FloatArray:
         """Mean of the ``period`` closes up to and with the bar's own; NaN before the bar before :attr:`first`."""
-        average = np.full(len(self), np.nan)
-        start = max(0, self.first - period)
-        average[start:] = _sum_until(self.column("close")[start:], period) / period
-        return average
+        if period not in self._averages:
+            average = np.full(len(self), np.nan)
+            start = max(0, self.first - period)
+            average[start:] = _sum_until(self.column("close")[start:], period) / period
+            self._averages[period] = average
+        return self._averages[period]
 
     @cached_property
-    def series(self) -> Series:
+    def series(self) -> CompleteSeries:
         """The bars one value at a time, for formations that are followed from bar to bar."""
-        columns = [self.column(name).tolist() for name in (*PRICE_COLUMNS, "volume")]
-        return Series(
-            len(self),
-            [*columns, self.average_true_range.tolist(), self.relative_volume.tolist()],
-            self.average,
+        columns = {name: self.column(name) for name in (*PRICE_COLUMNS, "volume")}
+        return CompleteSeries(
+            {**columns, "atr": self.average_true_range, "relative_volume": self.relative_volume}, self.average
         )
 
     @cached_property
@@ -124,37 +126,52 @@ class Measures:
     def relative_volume_at(self, at: IntArray) -> FloatArray:
         """:attr:`relative_volume` of the bars ``at``, which have :data:`VOLUME_BARS` bars before them."""
         if not self._has_exact_volume_sums:
-            return self.relative_volume[at]
+            return self.relative_volume.take(at)
         before = self._volume_before
-        mean = (before[at] - before[at - VOLUME_BARS]) / VOLUME_BARS
-        return ratio(self.inputs.shares[at].astype(np.float64), mean)
+        mean = (before.take(at) - before.take(at - VOLUME_BARS)) / VOLUME_BARS
+        return ratio(self.inputs.shares.take(at).astype(np.float64), mean)
 
     @cached_property
-    def _true_range_sum(self) -> FloatArray:
-        # Of the bars between the first and the last of the TREND_BARS that end at t
+    def true_range(self) -> FloatArray:
+        """Distance from low to high, the close before included."""
         high, low, close = self.column("high"), self.column("low"), self.column("close")
         true_range = np.full(len(self), np.nan)
         true_range[1:] = np.maximum(high[1:], close[:-1]) - np.minimum(low[1:], close[:-1])
-        return _sum_until(true_range, _TREND_STEPS)
+        return true_range
 
-    def trend_before(self, at: IntArray, formation_bars: int | IntArray) -> FloatArray:
-        """The trend into formations whose last bars are ``at``.
+    def moved_before(self, last: IntArray) -> FloatArray:
+        """Change of close over the :data:`TREND_BARS` bars that end at each of ``last``, (n,) each."""
+        close = self.column("close")
+        return close.take(last) - close.take(last - _TREND_STEPS)
+
+    def trend_before(self, last: IntArray, moved: FloatArray) -> FloatArray:
+        """The trend into formations.
 
         Parameters
         ----------
-        at : (n,) int64 positions, with :data:`TREND_BARS` bars before the formation
-        formation_bars : length of the formation, whose own bars are left out; one for all or (n,)
+        last : (n,) int64 positions of the last bars before the formations, each with :data:`TREND_BARS` bars before it
+        moved : :meth:`moved_before` of these
 
         Returns
         -------
-        (n,) float64, change of close over the :data:`TREND_BARS` bars before the formation, in mean true ranges;
-        negative = falling.
+        (n,) float64, ``moved`` in mean true ranges of the same bars; negative = falling.
         """
-        last = at - formation_bars
-        close = self.column("close")
-        moved = close[last] - close.take(last - _TREND_STEPS, mode="clip")
-        trend: FloatArray = np.sign(moved) * ratio(np.abs(moved), self._true_range_sum[last] / _TREND_STEPS)
+        mean = self._sum_at("true_range", last, _TREND_STEPS) / _TREND_STEPS
+        trend: FloatArray = np.sign(moved) * ratio(np.abs(moved), mean)
         return trend
+
+    def _sum_at(self, name: str, last: IntArray, count: int) -> FloatArray:
+        """Sums of the ``count`` values of a measure that end at each of ``last``: those of :func:`_sum_until`."""
+        values: FloatArray = getattr(self, name)
+        sums = self._sums.get((name, count))
+        if sums is None and len(last) * _SPARSE > len(values):
+            sums = self._sums[name, count] = _sum_until(values, count)
+        if sums is not None:
+            return sums.take(last)
+        total = values.take(last)
+        for lag in range(1, count):
+            total += values.take(last - lag)
+        return total
 
 
 def _sum_until(values: FloatArray, count: int) -> FloatArray:
@@ -162,10 +179,27 @@ def _sum_until(values: FloatArray, count: int) -> FloatArray:
     total = np.full(len(values), np.nan)
     if len(values) >= count:
         first = count - 1
-        total[first:] = values[first:]
+        known = total[first:]
+        known[:] = values[first:]
         for lag in range(1, count):
-            total[first:] += values[first - lag : len(values) - lag]
+            known += values[first - lag : len(values) - lag]
     return total
+
+
+def highest_before(values: FloatArray, count: int) -> FloatArray:
+    """The highest of the ``count`` values before each position, its own left out; infinite where there are fewer."""
+    # Doubling windows: a maximum of maxima needs no rounding, so any order gives the same
+    highest = np.full(len(values), np.inf)
+    if len(values) > count:
+        window, size = values, 1
+        while 2 * size <= count:
+            window = np.maximum(window[:-size], window[size:])
+            size *= 2
+        rest = count - size
+        if rest:
+            window = np.maximum(window[: len(window) - rest], window[rest:])
+        highest[count:] = window[:-1]
+    return highest
 
 
 def _mean_before(values: FloatArray, count: int) -> FloatArray:

@@ -12,13 +12,16 @@ Highs and lows alternate. Which pivots there are depends on the path of prices f
 anchor, as it is for recursive indicators. Mirrored prices have mirrored pivots.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from math import inf
+from operator import attrgetter
 from typing import NamedTuple
 
 RECENT_PIVOTS = 12
 """Pivots that a formation may look back on."""
 HIGH, LOW = 1, -1
+_known_at = attrgetter("known_at")
 
 
 class Pivot(NamedTuple):
@@ -64,10 +67,21 @@ class PivotTracker:
         """The newest :data:`RECENT_PIVOTS`, oldest first."""
         return self.pivots[-RECENT_PIVOTS:]
 
-    def each(self) -> Iterator[tuple[Pivot, Sequence[Pivot]]]:
-        """Each pivot kept, oldest first, with the newest :data:`RECENT_PIVOTS` that were known with it."""
-        for end, pivot in enumerate(self.pivots, 1):
-            yield pivot, self.pivots[max(0, end - RECENT_PIVOTS) : end]
+    def each(self, kind: int, first: int) -> Iterator[tuple[int, Sequence[Pivot]]]:
+        """Bars at which pivots kept became known, oldest first, with the newest :data:`RECENT_PIVOTS` known then.
+
+        Parameters
+        ----------
+        kind : of these pivots; 0: either
+        first : bars before this one are passed over
+        """
+        pivots = self.pivots
+        begin, step = bisect_left(pivots, first, key=_known_at), 1
+        if kind and begin < len(pivots):
+            # They alternate
+            begin, step = begin + (pivots[begin].kind != kind), 2
+        for position in range(begin, len(pivots), step):
+            yield pivots[position].known_at, pivots[max(0, position + 1 - RECENT_PIVOTS) : position + 1]
 
     def advance(self, first: int, high: Sequence[float], low: Sequence[float], atr: Sequence[float]) -> None:
         """Take the next bars in.

@@ -4,8 +4,9 @@ Plain Python floats, because a formation looks at a few values of a few bars, wh
 it computes. They are the bits of the arrays: float64 either way, and sums run over lags in the same order.
 """
 
+from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import nan
 
@@ -18,11 +19,12 @@ ATR_BARS = 14
 """True ranges in an average true range; a simple mean, so that it remembers no more bars than these."""
 
 _COLUMNS = ("open", "high", "low", "close", "volume", "atr", "relative_volume")
+_READ_OFTEN = ("high", "low", "close", "atr")
 _EXACT = 2.0**53
 _SPARE_BARS = 32  # held beyond the history asked for, so that bars are dropped many at a time
 
 
-class Series:
+class Series(ABC):
     """Columns of bars by position; the bar at ``at`` is at ``column[at - base]``.
 
     Attributes
@@ -35,26 +37,52 @@ class Series:
     relative_volume : over the mean of the bars before, as in :mod:`tickstock_pipeline.patterns.measures`
     """
 
-    __slots__ = (*_COLUMNS, "_average_of", "_averages", "_trackers", "base", "length")
+    __slots__ = (*_COLUMNS, "_averages", "_trackers", "base", "length")
 
-    def __init__(
-        self, length: int, columns: Sequence[Sequence[float]], average_of: Callable[[int], FloatArray]
-    ) -> None:
+    def __init__(self, length: int, columns: Sequence[Sequence[float]]) -> None:
         self.base = 0
         self.length = length
         self.open, self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
-        self._average_of = average_of
         self._averages: dict[int, Sequence[float]] = {}
         self._trackers: dict[float, PivotTracker] = {}
 
+    @abstractmethod
     def average(self, period: int) -> Sequence[float]:
         """Simple moving averages of the close, aligned with the columns."""
+
+    @abstractmethod
+    def pivots(self, reversal: float) -> PivotTracker:
+        """The pivots of the series, one tracker for all who ask for the same reversal."""
+
+
+class CompleteSeries(Series):
+    """All bars of a series, for a batch.
+
+    Parameters
+    ----------
+    arrays : columns by name, (n_bars,) float64 each
+    average_of : period → simple moving averages of the close, (n_bars,) float64
+    """
+
+    __slots__ = ("_average_of", "arrays")
+
+    def __init__(self, arrays: Mapping[str, FloatArray], average_of: Callable[[int], FloatArray]) -> None:
+        # A list is read fastest; an array is made faster, and read for few bars.
+        super().__init__(
+            len(arrays["close"]),
+            [arrays[name].tolist() if name in _READ_OFTEN else _packed(arrays[name]) for name in _COLUMNS],
+        )
+        self.arrays = arrays
+        self._average_of = average_of
+
+    def average(self, period: int) -> Sequence[float]:
+        """See :meth:`Series.average`."""
         if period not in self._averages:
-            self._averages[period] = self._average_of(period).tolist()
+            self._averages[period] = _packed(self._average_of(period))
         return self._averages[period]
 
     def pivots(self, reversal: float) -> PivotTracker:
-        """The pivots of the series, one tracker for all who ask for the same reversal."""
+        """See :meth:`Series.pivots`."""
         if reversal not in self._trackers:
             tracker = PivotTracker(reversal, keeps_all=True)
             tracker.advance(0, self.high, self.low, self.atr)
@@ -85,9 +113,9 @@ class LiveSeries(Series):
     atr: "array[float]"
     relative_volume: "array[float]"
 
-    def __init__(self, history: Series, volume_bars: int) -> None:
-        super().__init__(history.length, [array("d", getattr(history, name)) for name in _COLUMNS], _no_average)
-        self.history: Series | None = history
+    def __init__(self, history: CompleteSeries, volume_bars: int) -> None:
+        super().__init__(history.length, [array("d", getattr(history, name)) for name in _COLUMNS])
+        self.history: CompleteSeries | None = history
         self._volume_bars = volume_bars
         newest = slice(-ATR_BARS - 1, None)
         last = zip(history.high[newest], history.low[newest], history.close[newest], strict=True)
@@ -103,7 +131,7 @@ class LiveSeries(Series):
         self._held = max(self._held, bars)
 
     def average(self, period: int) -> Sequence[float]:
-        """Simple moving averages of the close, aligned with the columns."""
+        """See :meth:`Series.average`."""
         if period not in self._averages:
             averages = array("d", self.complete_history().average(period))
             self._averages[period] = averages
@@ -113,7 +141,7 @@ class LiveSeries(Series):
         return self._averages[period]
 
     def pivots(self, reversal: float) -> PivotTracker:
-        """The pivots of the series, one tracker for all who ask for the same reversal."""
+        """See :meth:`Series.pivots`."""
         if reversal not in self._trackers:
             history = self.complete_history()
             tracker = PivotTracker(reversal)
@@ -147,7 +175,7 @@ class LiveSeries(Series):
         if len(self.close) > self._held + _SPARE_BARS:
             self._drop_old_bars()
 
-    def complete_history(self) -> Series:
+    def complete_history(self) -> CompleteSeries:
         """All bars of the history, for readers to catch up with.
 
         Raises
@@ -207,5 +235,5 @@ def _sum(values: Sequence[float]) -> float:
     return total
 
 
-def _no_average(period: int) -> FloatArray:
-    raise ValueError(f"a live series reckons its averages of {period} closes itself")
+def _packed(values: FloatArray) -> "array[float]":
+    return array("d", values.tobytes())

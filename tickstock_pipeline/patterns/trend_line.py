@@ -46,37 +46,43 @@ class _Line(NamedTuple):
 class TrendLineWatch(PivotWatch[_Line]):
     """Lines along rising lows; with ``side`` -1 along falling highs."""
 
-    def __init__(self, side: int, parameters: Parameters) -> None:
-        super().__init__(parameters["reversal"], side * LOW)
-        self._side = side
-        self._parameters = parameters
+    kind = LOW
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Line | None:
         """See :meth:`Watch.begin`."""
         side, limits, unit = self._side, self._parameters, bars.atr[at - bars.base]
-        tolerance = limits["tolerance"] * unit
-        newest = len(pivots) - 1
-        second = pivots[newest]
-        first, slope = -1, 0.0
-        for position in range(newest - 2, -1, -2):
-            pivot = pivots[position]
-            rise = (second.price - pivot.price) / (second.at - pivot.at)
+        tolerance, min_bars = limits["tolerance"] * unit, limits["min_bars"]
+        second, *earlier = pivots[::-2]
+        price, end = second.price, second.at
+        ends, slope = 0, 0.0
+        for count, (begin, begin_price, _, _) in enumerate(earlier, 1):
+            rise = (price - begin_price) / (end - begin)
             if side * rise <= 0.0:
                 break
-            if second.at - pivot.at >= limits["min_bars"] and all(
-                side * (pivots[between].price - second.price - rise * (pivots[between].at - second.at)) >= -tolerance
-                for between in range(position + 2, newest, 2)
-            ):
-                first, slope = position, rise
-        if first < 0:
+            if end - begin >= min_bars:
+                for low in earlier[: count - 1]:
+                    if side * (low.price - price - rise * (low.at - end)) < -tolerance:
+                        break
+                else:
+                    ends, slope = count, rise
+        if not ends:
             return None
-        line = _Line(pivots[first], second, slope, 0, 0.0, unit)
+        line = _Line(earlier[ends - 1], second, slope, 0, 0.0, unit)
         if side * (bars.close[at - 1 - bars.base] - line.at(at - 1)) < -limits["margin"] * unit:
             return None
-        inner = pivots[first + 2 : newest : 2]
-        touches = 2 + sum(abs(pivot.price - line.at(pivot.at)) <= tolerance for pivot in inner)
-        height = max(side * (pivot.price - line.at(pivot.at)) for pivot in pivots[first + 1 : newest : 2])
+        touches = 2 + sum(abs(pivot.price - line.at(pivot.at)) <= tolerance for pivot in earlier[: ends - 1])
+        height = max(side * (pivot.price - line.at(pivot.at)) for pivot in pivots[-2 : -2 * ends - 1 : -2])
         return line._replace(touches=touches, height=height)
+
+    def pause(self, setup: _Line, bars: Series, at: int, end: int) -> int:
+        """See :meth:`Watch.pause`."""
+        side, price, slope, origin = self._side, setup.second.price, setup.slope, setup.second.at
+        margin = self._parameters["margin"] * setup.unit
+        last = max(at, min(end, origin + int(self._parameters["max_bars"])))
+        for i, close in enumerate(bars.close[at - bars.base : last - bars.base], at):
+            if side * (price + slope * (i - origin) - close) > margin:
+                return i
+        return last
 
     def advance(self, setup: _Line, bars: Series, at: int) -> Detection | None:
         """See :meth:`Watch.advance`."""
@@ -112,7 +118,7 @@ class TrendLineWatch(PivotWatch[_Line]):
 
 
 def _watches(parameters: Parameters) -> tuple[TrendLineWatch, ...]:
-    return TrendLineWatch(1, parameters), TrendLineWatch(-1, parameters)
+    return TrendLineWatch(parameters), TrendLineWatch(parameters, side=-1)
 
 
 def _bars_needed(parameters: Parameters) -> int:

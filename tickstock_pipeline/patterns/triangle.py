@@ -21,6 +21,7 @@ volume.
 """
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 from tickstock_pipeline.indicators.parameters import Parameter, Parameters
@@ -62,9 +63,7 @@ class _Triangle(NamedTuple):
 class TriangleWatch(PivotWatch[_Triangle]):
     """Triangles of all three kinds."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        super().__init__(parameters["reversal"], 0)
-        self._parameters = parameters
+    kind = 0
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Triangle | None:
         """See :meth:`Watch.begin`."""
@@ -89,6 +88,16 @@ class TriangleWatch(PivotWatch[_Triangle]):
         if not (at < apex and apex - first <= limits["max_bars"] and is_inside):
             return None
         return shape._replace(height=height, apex=apex, touches=4 + _more_touches(shape, pivots[:-4]))
+
+    def pause(self, setup: _Triangle, bars: Series, at: int, end: int) -> int:
+        """See :meth:`Watch.pause`."""
+        upper, upper_slope, upper_at = setup.upper.price, setup.upper_slope, setup.upper.at
+        lower, lower_slope, lower_at = setup.lower.price, setup.lower_slope, setup.lower.at
+        last = max(at, min(end, ceil(setup.apex)))
+        for i, close in enumerate(bars.close[at - bars.base : last - bars.base], at):
+            if not lower + lower_slope * (i - lower_at) <= close <= upper + upper_slope * (i - upper_at):
+                return i
+        return last
 
     def advance(self, setup: _Triangle, bars: Series, at: int) -> Detection | None:
         """See :meth:`Watch.advance`."""

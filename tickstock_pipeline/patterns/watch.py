@@ -3,7 +3,8 @@
 1. A watch begins a setup where its formation may have taken shape: mostly at the bar that confirms a pivot.
 2. From that bar on it advances bar by bar until the formation is completed, which is the detection, or can no longer
    be. A setup is completed at most once. A newer setup takes an older one's place.
-3. Live, that happens at every new bar. A batch does the same steps, and jumps over the bars at which nothing is open.
+3. Live, that happens at every new bar. A batch does the same steps, and jumps over the bars at which nothing is open or
+   that leave an open setup as it is.
 
 So batch and live cannot differ: they are one program.
 
@@ -15,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from tickstock_pipeline.indicators.parameters import Parameter, Parameters
 from tickstock_pipeline.patterns.confidence import graded, mean_of_four
@@ -24,7 +25,7 @@ from tickstock_pipeline.patterns.function import PatternFunction
 from tickstock_pipeline.patterns.grading import CONFIRMING_VOLUME
 from tickstock_pipeline.patterns.measures import WINDOW_BARS, Measures
 from tickstock_pipeline.patterns.pivots import Pivot, PivotTracker
-from tickstock_pipeline.patterns.series import LiveSeries, Series
+from tickstock_pipeline.patterns.series import CompleteSeries, LiveSeries, Series
 
 _Setup = TypeVar("_Setup")
 
@@ -44,8 +45,8 @@ class Watch(ABC, Generic[_Setup]):
         """Look at this series from now on."""
 
     @abstractmethod
-    def starts(self, bars: Series) -> Iterable[tuple[int, Sequence[Pivot]]]:
-        """Of a series that is complete: all arguments of :meth:`begin`, oldest first."""
+    def starts(self, bars: CompleteSeries, first: int) -> Iterable[tuple[int, Sequence[Pivot]]]:
+        """All arguments of :meth:`begin` from bar ``first`` on, oldest first."""
 
     @abstractmethod
     def start_now(self, bars: Series) -> Sequence[Pivot] | None:
@@ -59,30 +60,43 @@ class Watch(ABC, Generic[_Setup]):
     def advance(self, setup: _Setup, bars: Series, at: int) -> Detection | None:
         """See what bar ``at`` does to the open setup, and close it where that ends it."""
 
+    def pause(self, setup: _Setup, bars: Series, at: int, end: int) -> int:
+        """The first bar from ``at`` on that :meth:`advance` must see, ``end`` if it can pass over all before that.
+
+        At the bars between, it would find nothing and leave the setup as it is; one bar too early does no harm.
+        """
+        return at
+
 
 class PivotWatch(Watch[_Setup]):
     """A watch whose setups begin at the confirmation of a pivot.
 
     Parameters
     ----------
-    reversal : that makes a pivot, in average true ranges
-    kind : of the pivot; 0: either
+    parameters : of the pattern; ``reversal`` is what makes a pivot, in average true ranges
+    side : -1 for the mirrored formation
+
+    Attributes
+    ----------
+    kind : of the pivot that a setup begins with, where the formation is not mirrored; 0: either
     """
 
-    def __init__(self, reversal: float, kind: int) -> None:
-        self._reversal = reversal
-        self._kind = kind
-        self._tracker = PivotTracker(reversal)
+    kind: ClassVar[int]
+
+    def __init__(self, parameters: Parameters, side: int = 1) -> None:
+        self._parameters = parameters
+        self._side = side
+        self._kind = side * self.kind
+        self._reversal = parameters["reversal"]
+        self._tracker = PivotTracker(self._reversal)
 
     def attach(self, bars: Series) -> None:
         """See :meth:`Watch.attach`."""
         self._tracker = bars.pivots(self._reversal)
 
-    def starts(self, bars: Series) -> Iterator[tuple[int, Sequence[Pivot]]]:
+    def starts(self, bars: CompleteSeries, first: int) -> Iterator[tuple[int, Sequence[Pivot]]]:
         """See :meth:`Watch.starts`."""
-        for pivot, recent in bars.pivots(self._reversal).each():
-            if self._kind in (0, pivot.kind):
-                yield pivot.known_at, recent
+        return bars.pivots(self._reversal).each(self._kind, first)
 
     def start_now(self, bars: Series) -> Sequence[Pivot] | None:
         """See :meth:`Watch.start_now`."""
@@ -92,22 +106,20 @@ class PivotWatch(Watch[_Setup]):
         return None
 
 
-def replay(watch: Watch[Any], bars: Series, first: int = 0) -> list[tuple[int, Detection]]:
+def replay(watch: Watch[Any], bars: CompleteSeries, first: int = 0) -> list[tuple[int, Detection]]:
     """Follow a formation through a series; the watch is then as if each bar had been its newest one.
 
     Parameters
     ----------
     watch : a new one
-    bars : complete
     first : setups begun before this bar are passed over
     """
     watch.attach(bars)
     found: list[tuple[int, Detection]] = []
     at = 0
-    for start, pivots in watch.starts(bars):
-        if start < first:
-            continue
-        _advance(watch, bars, at, start, found)
+    for start, pivots in watch.starts(bars, first):
+        if watch.setup is not None:
+            _advance(watch, bars, at, start, found)
         watch.setup = watch.begin(bars, start, pivots) or watch.setup
         at = start
     _advance(watch, bars, at, bars.length, found)
@@ -115,7 +127,10 @@ def replay(watch: Watch[Any], bars: Series, first: int = 0) -> list[tuple[int, D
 
 
 def _advance(watch: Watch[Any], bars: Series, at: int, end: int, found: list[tuple[int, Detection]]) -> None:
-    while watch.setup is not None and at < end:
+    while watch.setup is not None:
+        at = watch.pause(watch.setup, bars, at, end)
+        if at >= end:
+            return
         detection = watch.advance(watch.setup, bars, at)
         if detection is not None:
             found.append((at, detection))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickstock_pipeline import analysis
-from tickstock_pipeline.analysis import DefinitionSet, analyse, analyse_many, definition_set
+from tickstock_pipeline.analysis import Analysis, DefinitionSet, analyse, analyse_many, definition_set
 from tickstock_pipeline.errors import DefinitionError
 from tickstock_pipeline.indicators.defaults import DEFAULT_INDICATORS
 from tickstock_pipeline.market.bar import Bars, empty_bars
@@ -102,7 +102,7 @@ def test_many_series_analysed_together_are_each_what_they_are_alone(lengths: lis
     for bars, together in zip(series, analyse_many(series, everything), strict=True):
         alone = analyse(bars, everything)
         assert together.bars is bars
-        assert together.values.flags.c_contiguous
+        assert together.values[:].flags.c_contiguous
         np.testing.assert_array_equal(together.values, alone.values)
         for one, other in zip(together.detections, alone.detections, strict=True):
             assert one.pattern == other.pattern
@@ -111,6 +111,58 @@ def test_many_series_analysed_together_are_each_what_they_are_alone(lengths: lis
             assert list(one.levels) == list(other.levels)
             for name, values in one.context.items():
                 np.testing.assert_array_equal(values, other.context[name])
+
+
+EVERYTHING = definition_set(
+    Timeframe.DAILY,
+    DEFAULT_INDICATORS,
+    [replace(row, enabled=True, confidence_threshold=0.0) for row in DEFAULT_PATTERNS],
+)
+
+
+def assert_same_from(first: int, asked: Analysis, whole: Analysis) -> None:
+    """The detections of ``asked`` are those of ``whole`` from a bar on, and its values are all of its values."""
+    assert asked.values[:].tobytes() == whole.values[:].tobytes()
+    for one, complete in zip(asked.detections, whole.detections, strict=True):
+        other = complete[complete.index >= first]
+        assert one.pattern == other.pattern
+        for name in ("index", "direction", "confidence", "formation_bars", "volume_confirmed"):
+            assert getattr(one, name).tobytes() == getattr(other, name).tobytes(), (one.pattern, name)
+        for mine, theirs in ((one.levels, other.levels), (one.context, other.context)):
+            assert list(mine) == list(theirs)
+            for name, values in mine.items():
+                np.testing.assert_array_equal(values, theirs[name], err_msg=f"{one.pattern} {name}")
+
+
+@given(lengths=st.lists(st.integers(0, 400), min_size=1, max_size=3), data=st.data())
+@settings(max_examples=25, deadline=None)
+def test_the_analysis_from_a_bar_on_is_that_of_the_whole_series(lengths: list[int], data: st.DataObject) -> None:
+    series = [replace(walk(400)[:length], symbol=f"S{place}") for place, length in enumerate(lengths)]
+    firsts = [data.draw(st.integers(0, length)) for length in lengths]
+    for bars, first, asked in zip(series, firsts, analyse_many(series, EVERYTHING, firsts), strict=True):
+        assert_same_from(first, asked, analyse(bars, EVERYTHING))
+
+
+def test_one_year_after_long_warm_up_is_the_same_year_of_the_whole_series() -> None:
+    bars = walk(2800)
+    found = 0
+    for first in (2548, 2700):
+        (asked,) = analyse_many([bars], EVERYTHING, [first])
+        assert_same_from(first, asked, analyse(bars, EVERYTHING))
+        found = max(found, sum(len(detections) > 0 for detections in asked.detections))
+    assert found >= 15
+
+
+def test_values_are_read_as_rows_of_any_bars() -> None:
+    values = analyse(walk(300), DAILY).values
+    matrix = np.asarray(values)
+    assert len(values) == 300
+    assert matrix.shape == values.shape == (300, 25)
+    np.testing.assert_array_equal(values[250], matrix[250])
+    np.testing.assert_array_equal(values[-1], matrix[-1])
+    for chosen in (slice(240, 260), slice(-5, None), slice(299, 400), slice(10, 5), slice(None, None, 7)):
+        np.testing.assert_array_equal(values[chosen], matrix[chosen])
+        assert values[chosen].flags.c_contiguous
 
 
 def test_a_set_holds_what_is_enabled_and_applies_sorted_by_name() -> None:

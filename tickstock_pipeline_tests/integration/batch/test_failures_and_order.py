@@ -135,13 +135,13 @@ def test_a_bar_that_is_corrected_during_the_analysis_is_in_the_result(
     rounds = []
     compute = batch_analysis.analyse_many
 
-    def analyse_while_somebody_writes(series, definitions):
+    def analyse_while_somebody_writes(series, definitions, firsts):
         if any(bars.symbol == "BBB" for bars in series):
             rounds.append(series)
             if len(rounds) == 1:
                 with engine.begin() as connection:
                     connection.execute(correction)
-        return compute(series, definitions)
+        return compute(series, definitions, firsts)
 
     monkeypatch.setattr(batch_analysis, "analyse_many", analyse_while_somebody_writes)
     outcomes = analyse_partitions(engine, trading_calendar(), Timeframe.DAILY, PARTITIONS)

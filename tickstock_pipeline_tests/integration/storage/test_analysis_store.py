@@ -206,7 +206,7 @@ def test_latest_values_follow_the_newest_bar_and_never_go_back(engine: sa.Engine
     day, macd = latest()["macd"]
     assert day == "2013-10-27"
     columns = [DEFINITIONS.outputs.index(name) for name in ("macd", "macd_signal", "macd_hist")]
-    assert macd == dict(zip(("macd", "macd_signal", "macd_hist"), analysis.values[-1, columns].tolist(), strict=True))
+    assert macd == dict(zip(("macd", "macd_signal", "macd_hist"), analysis.values[-1][columns].tolist(), strict=True))
     before = latest()
     assert store("2013-02-01", "2013-02-28").latest_rows == 0
     assert latest() == before

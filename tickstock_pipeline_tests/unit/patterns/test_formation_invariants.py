@@ -85,7 +85,7 @@ def assert_same_record(live: Detection | None, batch: Detection | None, where: s
     assert live.levels.keys() == batch.levels.keys(), where
     for name, value in live.levels.items():
         assert value == batch.levels[name] or (isnan(value) and isnan(batch.levels[name])), f"{where} {name}"
-    assert replace(live, levels={}) == replace(batch, levels={}), where
+    assert live._replace(levels={}) == batch._replace(levels={}), where
 
 
 def assert_same(left: Sequence[Detections], right: Sequence[Detections], *, scale: float = 1.0) -> None:
