@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
-from tickstock_pipeline.cli import db, doctor, env, patterns, status, up
+from tickstock_pipeline.cli import db, doctor, env, patterns, status, up, worker
 from tickstock_pipeline.cli.terminal import print_error
 from tickstock_pipeline.errors import DiskFullError, ServiceError, StorageError, TickstockError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("patterns", epilog=patterns.EXAMPLES)(patterns.patterns)
+app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
 app.add_typer(db.app, name="db")
