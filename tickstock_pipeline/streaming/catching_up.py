@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.outcome import Outcome, Status, failures
+from tickstock_pipeline.live.bar import each_bar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
@@ -126,6 +127,7 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
                 reading.live_state.n_bars,
                 is_covered,
                 reading.splits,
+                next(each_bar(reading.series.bars[-1:]), None),
             ),
         )
     return result

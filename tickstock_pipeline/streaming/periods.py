@@ -9,6 +9,7 @@ A period is closed
 A minute that comes later opens its period again: it is rolled up, stored and analysed once more.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -81,10 +82,16 @@ class PeriodFinder:
 
 
 class PeriodBook:
-    """The periods of one worker's symbols that are to be rolled up."""
+    """The periods of one worker's symbols that are to be rolled up.
 
-    def __init__(self, finder: PeriodFinder) -> None:
+    Attributes
+    ----------
+    grace_s : see :data:`GRACE_S`
+    """
+
+    def __init__(self, finder: PeriodFinder, grace_s: float = GRACE_S) -> None:
         self._finder = finder
+        self.grace_s = grace_s
         self._ends: dict[OpenPeriod, int] = {}
         self._newest: dict[str, int] = {}
         self._last_seen: dict[str, float] = {}
@@ -139,11 +146,11 @@ class PeriodBook:
         at : as in :meth:`saw`
         """
         found: dict[tuple[Timeframe, int], list[str]] = {}
-        grace = int(GRACE_S * 1_000_000)
+        grace = int(self.grace_s * 1_000_000)
         for period, end in self._ends.items():
             is_closed_by_bar = self._newest.get(period.symbol, 0) >= end
             if is_closed_by_bar or (
-                now >= end + grace and at - self._last_seen.get(period.symbol, -GRACE_S) >= GRACE_S
+                now >= end + grace and at - self._last_seen.get(period.symbol, -math.inf) >= self.grace_s
             ):
                 found.setdefault((period.timeframe, period.period), []).append(period.symbol)
         order: Sequence[Timeframe] = tuple(Timeframe)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import definition_set
 from tickstock_pipeline.errors import DefinitionError
+from tickstock_pipeline.live.bar import Bar
 from tickstock_pipeline.live.plan import LivePlan
 from tickstock_pipeline.live.series import LiveSeries
 from tickstock_pipeline.market.adjustment import Split
@@ -37,6 +38,7 @@ class WarmSeries:
     n_bars : bars stored of the window's year
     is_covered : all stored bars of that year have analysis under the present definitions
     splits : of the symbol; the series is on the price scale after all of them
+    last : the newest bar
     is_touched : it has taken in bars of a transaction that has not committed yet
     """
 
@@ -46,6 +48,7 @@ class WarmSeries:
     n_bars: int
     is_covered: bool
     splits: tuple[Split, ...]
+    last: Bar | None
     is_touched: bool = False
 
 

@@ -266,7 +266,7 @@ def _write_tails(
     keys: list[BarKey] = []
     newest: dict[str, int] = {}
     for tail in ordered:
-        keys += [(tail.symbol, bar_time) for bar_time in tail.times]
+        keys += [(tail.symbol, bar.time) for bar in tail.bars]
         newest[tail.symbol] = len(keys) - 1
     values = values_of(ordered)
     write_values(connection, definitions, active.layout, keys, values, newest)
@@ -292,7 +292,7 @@ def _write_tails(
                     window.year,
                     active.digest,
                     anchor=first_of_year.anchor,
-                    covered_through=np.datetime64(tail.times[-1], "us"),
+                    covered_through=np.datetime64(tail.bars[-1].time, "us"),
                     n_bars=state.n_bars,
                 )
             )

@@ -139,7 +139,7 @@ class LiveWorker:
                 _logger.error("turn failed retry_s=%.1f reason=%s", back_off, _reason(error))
                 self._recover()
                 self._stop.wait(back_off)
-        self._end()
+        self.close()
 
     def turn(self) -> None:
         """One round of all that a worker does.
@@ -225,7 +225,8 @@ class LiveWorker:
         self._unclaimed = set(self.desk.leases)
         self._share.expire()
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Give the shards up, so that others take over at once, and say good-bye; :meth:`run` ends with it."""
         try:
             self._publisher.sweep(self.desk.engine)
             self._share.sign_off()
