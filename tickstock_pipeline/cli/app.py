@@ -21,6 +21,7 @@ from tickstock_pipeline.cli import (
     status,
     universe,
     up,
+    worker,
 )
 from tickstock_pipeline.cli.terminal import print_error
 from tickstock_pipeline.errors import DiskFullError, ServiceError, StorageError, TickstockError
@@ -41,6 +42,7 @@ app.command("jobs", epilog=jobs.EXAMPLES)(jobs.jobs)
 app.command("coverage", epilog=coverage.EXAMPLES)(coverage.coverage)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
+app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 app.add_typer(db.app, name="db")

@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS, METADATA
+from tickstock_pipeline.storage.all_tables import METADATA
+from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS
 
 
 def row_counts(connection: sa.Connection) -> dict[str, int]:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,17 @@ class Up:
         services = read_running_services(self.home)
         assert services is not None, self.output
         return services
+
+    def run_process(self, seconds: float = 120) -> psutil.Process:
+        """The first process of a run of Dagster's, which is a child of the code server's."""
+        parent = psutil.Process(self.services().processes["code-server"].pid)
+        deadline = time.monotonic() + seconds
+        while True:
+            for child in parent.children(recursive=True):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    return child
+            assert time.monotonic() < deadline, f"no run was started in {seconds} s"
+            time.sleep(0.1)
 
     def wait_for(self, words: str, timeout: float = 180) -> None:
         """Return once ``words`` were printed; fail if the process ends without them."""

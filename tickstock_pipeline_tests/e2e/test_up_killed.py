@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Sequence
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -79,18 +78,6 @@ def wait_for_rows(url: str, table: str, seconds: float = 180) -> None:
     engine.dispose()
 
 
-def run_process(code_server: int, seconds: float = 120) -> psutil.Process:
-    """The first process of a run, which is a child of the code server's."""
-    parent = psutil.Process(code_server)
-    deadline = time.monotonic() + seconds
-    while True:
-        for child in parent.children(recursive=True):
-            if "spawn_main" in " ".join(child.cmdline()):
-                return child
-        assert time.monotonic() < deadline, f"no run was started in {seconds} s"
-        time.sleep(0.1)
-
-
 @pytest.mark.timeout(1_200)
 def test_more_symbols_than_years_are_done_in_one_backfill_as_if_symbol_by_symbol(
     workplace, engine, database_url, write_universe
@@ -133,14 +120,14 @@ def test_whatever_is_killed_the_tables_end_the_same(workplace, engine, database_
     # The instance itself, in the middle of a run.
     up = workplace.up(**variables)
     up.wait_for("partitions")
-    run_process(up.services().processes["code-server"].pid)
+    up.run_process()
     up.signal(signal.SIGKILL)
     up.wait()
 
     # A single run: Dagster itself notices and repeats it.
     up = workplace.up(**variables)
     up.wait_for("partitions")
-    run_process(up.services().processes["code-server"].pid).kill()
+    up.run_process().kill()
     up.wait_for("Ctrl-C stops everything", timeout=600)
     assert "Not everything could be done" not in up.output
     found = results(up.services().database_url)

@@ -11,14 +11,11 @@ from alembic.migration import MigrationContext
 
 from tickstock_pipeline.errors import DatabaseLoginError, DatabaseUnreachableError, SchemaVersionError
 from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
-from tickstock_pipeline.storage import (
-    schema,
-    universe_tables,  # noqa: F401 - declares its tables
-)
+from tickstock_pipeline.storage import schema
+from tickstock_pipeline.storage.all_tables import METADATA
 from tickstock_pipeline.storage.counts import row_counts
 from tickstock_pipeline.storage.definitions import read_definitions
 from tickstock_pipeline.storage.engine import create_engine
-from tickstock_pipeline.storage.tables import METADATA
 
 
 @pytest.fixture
