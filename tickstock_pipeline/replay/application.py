@@ -104,7 +104,7 @@ class _Endpoint:
         query = {name: value for name, value in request.query_params.items() if name not in _KEY_PARAMETERS}
         names: Mapping[str, str] = scope.get("path_params", {})
         asked = names.get("ticker") or names.get("symbol") or query.get("symbol") or query.get("ticker") or ""
-        listing = application.market.listing(asked) if asked else None
+        listing = await run_in_threadpool(application.market.listing, asked) if asked else None
         symbol = asked if listing is None else listing.symbol
         path: str = scope["path"]
         arrival = application.requests.arrived(provider, key, path, query, symbol)

@@ -16,7 +16,7 @@ class RecordedRequest:
 
     Attributes
     ----------
-    number : from 1, in the order of arrival
+    number : in the order of arrival, from 1 at the start of the server
     time : Unix time of its arrival, seconds
     monotonic : the same on the monotonic clock of the server's process, for differences
     provider : ``polygon``, ``alpha_vantage`` or ``yahoo``
@@ -48,11 +48,23 @@ class RequestLog:
     calls_per_minute : requests that each provider's key may make in a sliding window; 0: any number
     calls_per_day : the same for a day
     window_seconds : the length of a "minute", so that a test need not wait for a real one
+    kept : how many requests are remembered, the newest; all are counted
     """
 
-    def __init__(self, *, calls_per_minute: int = 0, calls_per_day: int = 0, window_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        *,
+        calls_per_minute: int = 0,
+        calls_per_day: int = 0,
+        window_seconds: float = 60.0,
+        kept: int = 100_000,
+    ) -> None:
         self._lock = threading.Lock()
-        self._requests: list[RecordedRequest] = []
+        self._kept = kept
+        self._requests: dict[int, RecordedRequest] = {}
+        self._last_number = 0
+        self._count = 0
+        self._violations = 0
         self._quotas = [
             _SlidingWindow(calls, seconds)
             for calls, seconds in ((calls_per_minute, window_seconds), (calls_per_day, _DAY_SECONDS))
@@ -60,12 +72,12 @@ class RequestLog:
         ]
 
     def __len__(self) -> int:
-        return len(self._requests)
+        return self._count
 
     def all(self) -> tuple[RecordedRequest, ...]:
-        """All requests in the order of arrival."""
+        """All remembered requests in the order of arrival."""
         with self._lock:
-            return tuple(self._requests)
+            return tuple(self._requests.values())
 
     def matching(
         self, *, provider: str = "", path: str = "", symbol: str = "", status: int | None = None
@@ -87,12 +99,13 @@ class RequestLog:
     @property
     def violations(self) -> int:
         """Requests that came before the quota allowed another one."""
-        return sum(request.over_limit for request in self.all())
+        return self._violations
 
     def clear(self) -> None:
         """Forget the requests, not what they used of the quotas."""
         with self._lock:
             self._requests.clear()
+            self._count = self._violations = 0
 
     def arrived(self, provider: str, account: str, path: str, query: Mapping[str, str], symbol: str) -> "Arrival":
         """Record a request, and count it against the quotas of its provider and account."""
@@ -103,27 +116,27 @@ class RequestLog:
             if not wait:
                 for quota in self._quotas:
                     quota.take((provider, account), monotonic)
+            self._last_number += 1
+            self._count += 1
+            self._violations += wait > 0
             request = RecordedRequest(
-                len(self._requests) + 1, now, monotonic, provider, path, query, symbol, over_limit=wait > 0
+                self._last_number, now, monotonic, provider, path, query, symbol, over_limit=wait > 0
             )
-            self._requests.append(request)
+            self._requests[request.number] = request
+            if len(self._requests) > self._kept:
+                del self._requests[next(iter(self._requests))]
             return Arrival(self, request, wait)
 
     def answered(self, request: RecordedRequest, status: int, fault: str) -> None:
         """Note what became of a request."""
         with self._lock:
-            position = request.number - 1
-            if position < len(self._requests) and self._requests[position].monotonic == request.monotonic:
-                self._requests[position] = replace(request, status=status, fault=fault)
+            if request.number in self._requests:
+                self._requests[request.number] = replace(request, status=status, fault=fault)
 
     def as_json(self) -> dict[str, Any]:
         """All requests, with the totals."""
-        requests = self.all()
-        return {
-            "count": len(requests),
-            "violations": sum(request.over_limit for request in requests),
-            "requests": [asdict(request) for request in requests],
-        }
+        requests = [asdict(request) for request in self.all()]
+        return {"count": len(self), "violations": self.violations, "requests": requests}
 
 
 @dataclass(frozen=True, slots=True)

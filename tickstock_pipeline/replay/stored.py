@@ -12,8 +12,9 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import Listing
 from tickstock_pipeline.replay.source import between
 from tickstock_pipeline.storage.bars import read_bars
+from tickstock_pipeline.storage.dividends import read_dividends
 from tickstock_pipeline.storage.splits import read_splits
-from tickstock_pipeline.storage.tables import BAR_LEDGER, DIVIDENDS, SYMBOLS
+from tickstock_pipeline.storage.tables import BAR_LEDGER, SYMBOLS
 
 
 class StoredSource:
@@ -64,7 +65,5 @@ class StoredSource:
 
     def dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`BarSource.dividends`."""
-        query = sa.select(DIVIDENDS.c.ex_date, DIVIDENDS.c.amount).where(DIVIDENDS.c.symbol == symbol)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(DIVIDENDS.c.ex_date))
-            return tuple(Dividend(symbol, ex_date, amount) for ex_date, amount in rows)
+            return read_dividends(connection, [symbol])[symbol]

@@ -242,6 +242,14 @@ def test_minutes_that_the_source_has_are_not_invented(bars_of_2005: dict[str, Ba
     assert (found[0].close, found[0].volume) == (1.5, 7)
 
 
+def test_small_answers_are_sent_at_once(server: ReplayServer) -> None:
+    # a packet that waits for the acknowledgement of the one before it waits 40 ms
+    with httpx.Client() as client:
+        waits = [client.get(f"{server.url}/v1/marketstatus/now?apiKey=k").elapsed for _ in range(20)]
+
+    assert min(waits).total_seconds() < 0.035
+
+
 def test_a_key_is_needed(server: ReplayServer) -> None:
     answer = httpx.get(f"{server.url}/v1/marketstatus/now")
 

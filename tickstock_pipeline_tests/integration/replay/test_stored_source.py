@@ -12,9 +12,9 @@ from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.replay.stored import StoredSource
 from tickstock_pipeline.storage.bars import write_bars
+from tickstock_pipeline.storage.dividends import write_dividends
 from tickstock_pipeline.storage.splits import write_splits
 from tickstock_pipeline.storage.symbols import add_symbols
-from tickstock_pipeline.storage.tables import DIVIDENDS
 
 YEAR = date(2005, 1, 1), date(2005, 12, 31)
 
@@ -33,7 +33,7 @@ def filled(engine: sa.Engine, bars_of_2005: dict[str, Bars]) -> StoredSource:
         write_bars(connection, list(bars_of_2005.values()), "test")
         write_bars(connection, [minute], "test")
         write_splits(connection, [Split("AAPL", date(2005, 2, 28), 2.0)], "test")
-        connection.execute(sa.insert(DIVIDENDS), [{"symbol": "IBM", "ex_date": date(2005, 2, 8), "amount": 0.18}])
+        write_dividends(connection, [Dividend("IBM", date(2005, 2, 8), 0.18)], "test")
     return StoredSource(engine)
 
 

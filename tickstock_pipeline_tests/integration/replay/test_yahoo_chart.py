@@ -11,6 +11,7 @@ import pytest
 import yfinance
 from curl_cffi.requests import Session
 from yfinance.data import YfData
+from yfinance.exceptions import YFRateLimitError
 
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
@@ -118,6 +119,13 @@ def test_the_whole_history_can_be_asked_for(session: Redirected, bars_of_2005: d
 
 def test_an_unknown_symbol_is_an_empty_frame(session: Redirected) -> None:
     assert history(session, "NOPE", start="2005-01-01", end="2005-02-01").empty
+
+
+def test_yfinance_understands_a_spent_quota(session: Redirected, server: ReplayServer) -> None:
+    server.faults.add("429", provider="yahoo", times=None)
+
+    with pytest.raises(YFRateLimitError):
+        history(session, "IBM", start="2005-01-01", end="2005-02-01")
 
 
 def test_a_cookie_and_a_crumb_are_given(server: ReplayServer) -> None:

@@ -73,6 +73,17 @@ def test_a_request_that_was_cleared_meanwhile_is_not_mixed_up_with_another() -> 
     assert [(request.symbol, request.status) for request in log.all()] == [("IBM", 0)]
 
 
+def test_old_requests_are_forgotten_but_counted() -> None:
+    log = RequestLog(kept=2, calls_per_minute=1)
+    first = arrive(log)
+    for symbol in ("IBM", "MSFT", "FB"):
+        arrive(log, symbol=symbol)
+    first.answered(200)
+
+    assert [request.symbol for request in log.all()] == ["MSFT", "FB"]
+    assert (len(log), log.violations) == (4, 3)
+
+
 def test_the_key_is_not_recorded() -> None:
     log = RequestLog()
     arrive(log, account="s3cret")
