@@ -92,6 +92,8 @@ def _run_request(work: Work) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=work.run.key,
         asset_selection=[dg.AssetKey(asset) for asset in work.assets],
+        # None means all of them
+        asset_check_keys=None if work.is_checked else [],
         tags={
             "dagster/asset_partition_range_start": work.first.key,
             "dagster/asset_partition_range_end": work.last.key,

@@ -31,12 +31,18 @@ MOST_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Work:
-    """A run to ask for: these assets over the range of partitions from ``first`` to ``last``."""
+    """A run to ask for: these assets over the range of partitions from ``first`` to ``last``.
+
+    Attributes
+    ----------
+    is_checked : whether the assets' checks are run too. They judge whole tables, so one run of a stage is enough.
+    """
 
     run: JobRun
     assets: tuple[str, ...]
     first: Partition
     last: Partition
+    is_checked: bool
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,9 @@ def next_steps(view: JobView, order: Mapping[str, int]) -> NextSteps:
     work: list[Work] = []
     given_up: list[GivenUp] = []
     is_waiting = any(symbol.chunk is None for symbol in view.symbols)
-    for number, symbols in _chunks(view.symbols).items():
+    chunks = _chunks(view.symbols)
+    last = max(chunks, default=0)
+    for number, symbols in chunks.items():
         stage = next((found for found in stages if _owed(symbols, found, stages)), None)
         if stage is None:
             continue
@@ -134,6 +142,7 @@ def next_steps(view: JobView, order: Mapping[str, int]) -> NextSteps:
                 tuple(asset for step in steps for asset in step.assets),
                 Partition(asked[0], years[0]),
                 Partition(asked[-1], years[-1]),
+                is_checked=number == last,
             )
         )
     return NextSteps(tuple(work), tuple(given_up), is_over=not is_waiting)
