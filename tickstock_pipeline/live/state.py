@@ -65,7 +65,7 @@ class StreamingState:
         patterns = [followed.start(formations, followed.parameters) for followed in plan.followed]
         # With its first new bar it forgets the history, which a copy of the state must not hold.
         for bar in each_bar(bars[-1:]):
-            formations.push(bar.open, bar.high, bar.low, bar.close, float(bar.volume))
+            formations.push(bar.high, bar.low, bar.close, float(bar.volume))
             for pattern in patterns:
                 pattern.update()
         return cls(plan, handles, formations, patterns)
@@ -99,7 +99,7 @@ class StreamingState:
         marks = [handle.update(open_, high, low, close) for handle in self._recognisers]
         found: list[tuple[int, Detections]] = []
         if self._formations is not None:
-            self._formations.push(open_, high, low, close, float(volume))
+            self._formations.push(high, low, close, float(volume))
             for followed, pattern in zip(self._plan.followed, self._patterns, strict=True):
                 detection = pattern.update()
                 if detection is not None and _reaches(followed, detection.confidence, position):

@@ -56,7 +56,10 @@ class _Flag:
 class FlagWatch(Watch[_Flag]):
     """Bullish flags; with ``side`` -1 bearish ones."""
 
-    def __init__(self, side: int, parameters: Parameters) -> None:
+    __slots__ = ("_first", "_parameters", "_pole_bars", "_side")
+
+    def __init__(self, parameters: Parameters, side: int = 1) -> None:
+        super().__init__()
         self._side = side
         self._parameters = parameters
         self._pole_bars = int(parameters["pole_bars"])
@@ -97,13 +100,17 @@ class FlagWatch(Watch[_Flag]):
         side, i, pole_bars = self._side, at - bars.base, self._pole_bars
         if side > 0:
             ahead, behind = bars.high, bars.low
-            top, furthest, low = ahead[i], max(ahead[i - pole_bars : i]), min(behind[i - pole_bars : i])
+            if ahead[i] <= max(ahead[i - pole_bars : i]):
+                return None
+            top, low = ahead[i], min(behind[i - pole_bars : i])
         else:
             ahead, behind = bars.low, bars.high
-            top, furthest, low = -ahead[i], -min(ahead[i - pole_bars : i]), -max(behind[i - pole_bars : i])
+            if ahead[i] >= min(ahead[i - pole_bars : i]):
+                return None
+            top, low = -ahead[i], -max(behind[i - pole_bars : i])
         unit = bars.atr[i - pole_bars]
         height = top - low
-        if not (top > furthest and unit > 0.0 and height >= self._parameters["pole_height"] * unit):
+        if not (unit > 0.0 and height >= self._parameters["pole_height"] * unit):
             return None
         if side * behind[i] < low:
             return None
@@ -171,7 +178,7 @@ class FlagWatch(Watch[_Flag]):
 
 
 def _watches(parameters: Parameters) -> tuple[FlagWatch, ...]:
-    return FlagWatch(1, parameters), FlagWatch(-1, parameters)
+    return FlagWatch(parameters), FlagWatch(parameters, side=-1)
 
 
 def _bars_needed(parameters: Parameters) -> int:

@@ -48,13 +48,19 @@ class PivotTracker:
     ----------
     reversal : average true ranges, > 0
     keeps_all : whether to keep every pivot; otherwise the last :data:`RECENT_PIVOTS` or a few more
+
+    Attributes
+    ----------
+    pivots : those kept, oldest first
+    known_at : position of the bar that confirmed the newest one; -1: there is none
     """
 
-    __slots__ = ("_keeps_all", "_kind", "_last", "_last_at", "_turn", "_turn_at", "pivots", "reversal")
+    __slots__ = ("_keeps_all", "_kind", "_last", "_last_at", "_turn", "_turn_at", "known_at", "pivots", "reversal")
 
     def __init__(self, reversal: float, *, keeps_all: bool = False) -> None:
         self.reversal = reversal
         self.pivots: list[Pivot] = []
+        self.known_at = -1
         self._keeps_all = keeps_all
         # What the running leg ends in if it ends now: HIGH or LOW; 0 before the first leg.
         self._kind = 0
@@ -131,5 +137,6 @@ class PivotTracker:
 
     def _add(self, pivot: Pivot) -> None:
         self.pivots.append(pivot)
+        self.known_at = pivot.known_at
         if not self._keeps_all and len(self.pivots) > 2 * RECENT_PIVOTS:
             del self.pivots[:-RECENT_PIVOTS]

@@ -18,10 +18,10 @@ from tickstock_pipeline.patterns.pivots import PivotTracker
 ATR_BARS = 14
 """True ranges in an average true range; a simple mean, so that it remembers no more bars than these."""
 
-_COLUMNS = ("open", "high", "low", "close", "volume", "atr", "relative_volume")
+_COLUMNS = ("high", "low", "close", "volume", "atr", "relative_volume")
 _READ_OFTEN = ("high", "low", "close", "atr")
 _EXACT = 2.0**53
-_SPARE_BARS = 32  # held beyond the history asked for, so that bars are dropped many at a time
+_SPARE_BARS = 16  # held beyond the history asked for, so that bars are dropped many at a time
 
 
 class Series(ABC):
@@ -31,7 +31,7 @@ class Series(ABC):
     ----------
     base : position of the first bar held
     length : bars in the series, those no longer held included
-    open, high, low, close : prices
+    high, low, close : prices; the open is of no use to a formation
     volume : shares
     atr : mean of the :data:`ATR_BARS` true ranges up to and with the bar's own
     relative_volume : over the mean of the bars before, as in :mod:`tickstock_pipeline.patterns.measures`
@@ -42,7 +42,7 @@ class Series(ABC):
     def __init__(self, length: int, columns: Sequence[Sequence[float]]) -> None:
         self.base = 0
         self.length = length
-        self.open, self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
+        self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
         self._averages: dict[int, Sequence[float]] = {}
         self._trackers: dict[float, PivotTracker] = {}
 
@@ -105,7 +105,6 @@ class LiveSeries(Series):
 
     __slots__ = ("_averages_kept", "_closes", "_held", "_held_closes", "_ranges", "_volume_bars", "history")
 
-    open: "array[float]"
     high: "array[float]"
     low: "array[float]"
     close: "array[float]"
@@ -149,16 +148,15 @@ class LiveSeries(Series):
             self._trackers[reversal] = tracker
         return self._trackers[reversal]
 
-    def push(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
+    def push(self, high: float, low: float, close: float, volume: float) -> None:
         """Take the next bar in.
 
         Parameters
         ----------
-        open_, high, low, close : finite prices
+        high, low, close : finite prices
         volume : shares, a whole number
         """
         self.history = None
-        self.open.append(open_)
         self.high.append(high)
         self.low.append(low)
         self.close.append(close)
@@ -212,7 +210,8 @@ class LiveSeries(Series):
         closes = self._closes
         closes.append(close)
         # Newest first, one after the other, as the arrays of a batch are summed; np.sum would add pairwise.
-        sums = np.add.accumulate(np.array(closes[-self._held_closes :])[::-1])
+        newest_first = np.array(closes[-self._held_closes :])[::-1]
+        sums = np.add.accumulate(newest_first)
         for period, averages in self._averages_kept:
             averages.append(float(sums[period - 1]) / period if period <= len(sums) else nan)
         if len(closes) > self._held_closes + _SPARE_BARS:
