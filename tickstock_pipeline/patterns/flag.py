@@ -23,7 +23,7 @@ It depends on the bars up to t from 14 + ``pole_bars`` + ``max_bars`` before: no
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -92,6 +92,10 @@ class FlagWatch(Watch[_Flag]):
             return None
         is_further = bars.high[-1] > bars.high[-2] if self._side > 0 else bars.low[-1] < bars.low[-2]
         return () if is_further else None
+
+    def state(self) -> _Flag | None:
+        """See :meth:`Watch.state`."""
+        return None if self.setup is None else replace(self.setup)
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Flag | None:
         """See :meth:`Watch.begin`."""

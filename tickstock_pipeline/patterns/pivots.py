@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from math import inf
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RECENT_PIVOTS = 12
 """Pivots that a formation may look back on."""
@@ -72,6 +72,14 @@ class PivotTracker:
     def recent(self) -> Sequence[Pivot]:
         """The newest :data:`RECENT_PIVOTS`, oldest first."""
         return self.pivots[-RECENT_PIVOTS:]
+
+    def state(self) -> tuple[object, ...]:
+        """What it takes to come back to this bar."""
+        return (self._kind, self._last, self._last_at, self._turn, self._turn_at, self.known_at, *self.recent())
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Come back to the bar at which :meth:`state` was asked for."""
+        self._kind, self._last, self._last_at, self._turn, self._turn_at, self.known_at, *self.pivots = state
 
     def each(self, kind: int, first: int) -> Iterator[tuple[int, Sequence[Pivot]]]:
         """Bars at which pivots kept became known, oldest first, with the newest :data:`RECENT_PIVOTS` known then.

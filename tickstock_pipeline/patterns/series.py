@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import nan
+from typing import Any
 
 import numpy as np
 
@@ -173,6 +174,29 @@ class LiveSeries(Series):
         if len(self.close) > self._held + _SPARE_BARS:
             self._drop_old_bars()
 
+    def state(self) -> tuple[object, ...]:
+        """What it takes to come back to this bar, in as little memory as that takes."""
+        self._drop_old_bars()
+        columns = [getattr(self, name).tobytes() for name in _COLUMNS]
+        averages = [values.tobytes() for _, values in self._averages_kept]
+        trackers = [tracker.state() for tracker in self._trackers.values()]
+        closes = self._closes[-self._held_closes :] if self._held_closes else self._closes
+        return self.base, self.length, tuple(self._ranges), closes.tobytes(), columns, averages, trackers
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Come back to the bar at which :meth:`state` was asked for."""
+        self.base, self.length, ranges, closes, columns, averages, trackers = state
+        self._ranges = list(ranges)
+        self._closes = array("d", closes)
+        for name, values in zip(_COLUMNS, columns, strict=True):
+            setattr(self, name, array("d", values))
+        self._averages_kept = [
+            (period, array("d", values)) for (period, _), values in zip(self._averages_kept, averages, strict=True)
+        ]
+        self._averages = dict(self._averages_kept)
+        for tracker, earlier in zip(self._trackers.values(), trackers, strict=True):
+            tracker.restore(earlier)
+
     def complete_history(self) -> CompleteSeries:
         """All bars of the history, for readers to catch up with.
 
@@ -219,6 +243,8 @@ class LiveSeries(Series):
 
     def _drop_old_bars(self) -> None:
         surplus = len(self.close) - self._held
+        if surplus <= 0:
+            return
         for name in _COLUMNS:
             del getattr(self, name)[:surplus]
         for _, averages in self._averages_kept:

@@ -65,6 +65,10 @@ class Watch(ABC, Generic[_Setup]):
     def advance(self, setup: _Setup, bars: Series, at: int) -> Detection | None:
         """See what bar ``at`` does to the open setup, and close it where that ends it."""
 
+    def state(self) -> _Setup | None:
+        """The open setup, as nothing that happens later changes it."""
+        return self.setup
+
     def pause(self, setup: _Setup, bars: Series, at: int, end: int) -> int:
         """The first bar from ``at`` on that :meth:`advance` must see, ``end`` if it can pass over all before that.
 
@@ -174,6 +178,17 @@ class LiveWatches:
                 if detection is not None:
                     best = detection if best is None else _clearer(best, detection)
         return best if at >= self._first else None
+
+    def state(self) -> tuple[object, ...]:
+        """See :meth:`LivePattern.state`."""
+        return tuple([watch.state() for watch in self._watches])
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """See :meth:`LivePattern.restore`."""
+        for watch, setup in zip(self._watches, state, strict=True):
+            watch.setup = setup
+            # A second return to the same state must not find this setup changed
+            watch.setup = watch.state()
 
 
 def _clearer(one: Detection, other: Detection) -> Detection:
