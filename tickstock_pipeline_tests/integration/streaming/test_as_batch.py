@@ -1,10 +1,9 @@
 """Live and batch end in the same tables, whatever order the bars come in."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from tickstock_pipeline_tests.integration.streaming.as_batch import (
     contents,
     left_for_batch,
 )
-from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, feed, live, minutes, until_idle
+from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, until_idle
 
 
 @pytest.fixture
