@@ -89,7 +89,7 @@ REFUSED_MESSAGES = sa.Table(
     "refused_messages",
     METADATA,
     sa.Column("reason", sa.Text, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Column("count", sa.BigInteger, nullable=False, server_default=sa.text("1")),
     sa.Column("latest_at", _INSTANT, nullable=False, server_default=sa.func.now()),
     sa.Column("latest_excerpt", sa.Text, nullable=False),
 )
