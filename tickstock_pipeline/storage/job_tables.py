@@ -75,6 +75,7 @@ IMPORT_JOB_RUNS = sa.Table(
     sa.Column("stage", sa.Text, primary_key=True),
     sa.Column("chunk", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("n_owed", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("run_id", sa.Text),
     sa.Column("status", sa.Text, nullable=False, server_default="requested"),
     sa.Column("requested_at", _INSTANT, nullable=False, server_default=sa.func.now()),
