@@ -21,12 +21,11 @@ import numpy as np
 from tickstock_pipeline.errors import ProviderAnswerError, ProviderError
 from tickstock_pipeline.market.adjustment import Dividend, Split, price_divisors
 from tickstock_pipeline.market.bar import BoolArray, empty_bars
-from tickstock_pipeline.market.calendar import exchange_date, trading_calendar
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, exchange_date, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.yahoo_adjustment import as_traded, unadjusted_split, volume_as_traded
-from tickstock_pipeline.providers.yahoo_answer import EXCHANGE_ZONE
 from tickstock_pipeline.providers.yahoo_chart import Chart, ChartClient
 
 # Yahoo refuses 100
