@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.days import import_days
 from tickstock_pipeline.batch.imports import import_bars
-from tickstock_pipeline.batch.outcome import Status, failures
+from tickstock_pipeline.batch.outcome import Outcome, Status, failures
 from tickstock_pipeline.errors import (
     ProviderAnswerError,
     ProviderRefusedError,
@@ -427,6 +427,20 @@ def test_days_that_the_provider_lacks_are_filled_from_minutes_and_its_own_bar_ta
     assert scalar(engine, "SELECT close FROM ohlcv_daily WHERE date = '2021-03-10'") == all_days.close[2]
     import_from(without_wednesday)
     assert sources() == ["array"] * 5
+
+
+def test_a_symbol_is_reported_once_its_days_are_filled_from_minutes_too(engine):
+    run(engine, ArrayProvider([minutes("A", date(2021, 3, 8), date(2021, 3, 9))]), partitions("A", years=(2021,)),
+        Timeframe.MINUTE)  # fmt: skip
+    lacking = ArrayProvider([days("A", date(2021, 3, 8), date(2021, 3, 8))])
+
+    def killed_here(symbol: str, outcomes: list[Outcome]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_days(engine, lacking, CALENDAR, partitions("A", years=(2021,)), now=NOW, on_symbol=killed_here)
+
+    assert scalar(engine, "SELECT array_agg(source ORDER BY date) FROM ohlcv_daily") == ["array", "derived:1min"]
 
 
 def test_unknown_symbols_with_stored_minutes_still_get_their_days(engine):
