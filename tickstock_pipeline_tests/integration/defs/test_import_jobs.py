@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from tickstock_pipeline.defs.import_jobs import ATTEMPT_TAG, CHUNK_TAG, STAGE_TAG
-from tickstock_pipeline_tests.integration.defs.orchestra import JOB, Orchestra
+from tickstock_pipeline_tests.orchestra import JOB, Orchestra
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 

@@ -55,7 +55,7 @@ def test_a_universe_of_a_file_is_loaded_under_its_key() -> None:
     )
 
     assert (found.job_id, found.requested_by) == ("job_20241030_145623_abc123", "admin")
-    assert (found.universe, found.universe_key, found.symbols) == ("sp_500.csv", "sp_500", ())
+    assert (found.csv_file, found.universe_key, found.symbols) == ("sp_500.csv", "sp_500", ())
     assert (found.timeframes, found.years, found.run_analysis) == (ALL, 1.0, False)
 
 
@@ -68,7 +68,7 @@ def test_symbols_are_more_exact_than_the_universe_that_they_are_of() -> None:
         run_analysis_after_import=True,
     )
 
-    assert (found.symbols, found.universe) == (("AAPL", "BRK.B"), "")
+    assert (found.symbols, found.universe_key) == (("AAPL", "BRK.B"), "")
     assert (found.timeframes, found.run_analysis, found.analysis_mode) == ((Timeframe.DAILY,), True, "batch")
 
 
@@ -89,7 +89,7 @@ def test_a_seed_without_years_registers_only_and_with_years_imports() -> None:
 
     assert request(**seed).timeframes == ()
     assert request(**seed, years=2).timeframes == ALL
-    assert request(**seed, years=2).universe == "SP500"
+    assert request(**seed, years=2).universe_key == "SP500"
 
 
 def test_a_job_without_bars_has_no_analysis_either() -> None:

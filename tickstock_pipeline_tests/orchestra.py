@@ -2,9 +2,13 @@
 
 import json
 import uuid
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 import redis
 import sqlalchemy as sa
 
@@ -12,6 +16,7 @@ from tickstock_pipeline.definitions import defs
 from tickstock_pipeline.defs.resources import Database
 from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job
 from tickstock_pipeline.imports.message import CancelRequest
+from tickstock_pipeline.settings import Settings
 
 JOB = "job_20241030_145623_abc123"
 
@@ -80,3 +85,25 @@ class Orchestra:
     @staticmethod
     def _tags(request: dg.RunRequest) -> dict[str, str]:
         return {**request.tags, "dagster/run_key": str(request.run_key)}
+
+
+@pytest.fixture
+def orchestra(
+    settings: Settings,
+    engine: sa.Engine,
+    redis_url: str,
+    write_universe: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Orchestra]:
+    """On the test's database and Redis, with a provider that has last year's bars of AAA, BBB and CCC."""
+    last_year = date.today().year - 1
+    sample = write_universe(["AAA", "BBB", "CCC"], range(last_year, last_year + 1))
+    for name, value in settings.model_copy(update={"sample_file": sample}).child_environment().items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)) as instance:
+        orchestra = Orchestra(instance, engine, redis_url)
+        yield orchestra
+        orchestra.redis.close()
