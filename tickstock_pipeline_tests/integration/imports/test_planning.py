@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.errors import JobError
-from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job
+from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job, plan_accepted
 from tickstock_pipeline.imports.message import CancelRequest, JobRequest, parse_job
 from tickstock_pipeline.imports.planning import Surroundings, plan_job
 from tickstock_pipeline.imports.status import StatusPublisher
@@ -164,6 +164,26 @@ def test_hostile_texts_are_stored_as_texts(desk: Desk) -> None:
         job = read_job(connection, accepted.job_id)
     assert job is not None
     assert (job.status, job.job_type, job.requested_by) == (JobState.FAILED, "unknown", "a\ufffdb?")
+
+
+def test_a_message_that_grows_when_it_is_written_out_keeps_no_other_job_waiting(desk: Desk) -> None:
+    # three bytes for each two that were sent, once every character is escaped
+    message = {"job_id": "j", "job_type": "historical_load", "symbols": ["AAPL"], "timestamp": ["\u00e9" * 500] * 1000}
+    accept_job(desk.engine, json.dumps(message, ensure_ascii=False).encode(), WayIn.STREAM)
+
+    plan_accepted(desk.engine, desk.job(), desk.surroundings)
+
+    assert desk.job().status is JobState.QUEUED
+
+
+def test_a_stored_message_that_is_no_job_any_more_fails_its_job(desk: Desk) -> None:
+    accept_job(desk.engine, b'{"job_id": "j", "job_type": "historical_load", "symbols": ["AAPL"]}', WayIn.STREAM)
+    with desk.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE import_jobs SET message = '{}'")
+
+    plan_accepted(desk.engine, desk.job(), desk.surroundings)
+
+    assert (desk.job().status, desk.job().error_message) == (JobState.FAILED, "job_id is missing")
 
 
 def test_what_is_no_job_is_counted_with_its_beginning(desk: Desk) -> None:
