@@ -215,6 +215,30 @@ def test_a_run_publishes_every_ten_symbols(desk: Desk, publisher: StatusPublishe
     assert json.loads(str(client.get("tickstock.jobs.status:j")))["status"] == "running"
 
 
+def test_the_end_of_a_job_is_told_when_redis_is_back(
+    desk: Desk, publisher: StatusPublisher, client: redis.Redis
+) -> None:
+    desk.plan()
+    publisher.publish("j")
+    with desk.engine.begin() as connection:
+        end_job(connection, "j", JobState.COMPLETED)
+    nowhere = StatusPublisher(desk.engine, redis.Redis(port=1, decode_responses=True))
+    assert not nowhere.publish("j")
+    assert status_at_its_key(client)["status"] == "queued"
+
+    publisher.publish_due()
+
+    assert status_at_its_key(client)["status"] == "completed"
+    client.delete("tickstock.jobs.status:j")
+    publisher.publish_due()
+    assert client.get("tickstock.jobs.status:j") is None, "it was told once"
+
+
+def status_at_its_key(client: redis.Redis) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(str(client.get("tickstock.jobs.status:j")))
+    return document
+
+
 def test_a_symbol_fails_with_each_of_its_reasons_once_and_may_be_mended_by_another_attempt(
     desk: Desk, publisher: StatusPublisher
 ) -> None:
