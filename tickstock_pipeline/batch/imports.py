@@ -31,7 +31,8 @@ from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import Provenance, read_provenance
 
 # Cheaper plans deliver a quarter of an hour late, and the closing auction is corrected for some minutes.
-_SETTLED_AFTER = np.timedelta64(20, "m")
+SETTLED_AFTER = np.timedelta64(20, "m")
+"""How long after its end a session is asked for."""
 
 OnSymbol = Callable[[str, list[Outcome]], None]
 
@@ -176,7 +177,7 @@ def last_settled(calendar: TradingCalendar, now: datetime) -> date:
         If no session of the calendar has ended by then.
     """
     moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
-    return date.fromisoformat(str(calendar.last_closed(moment - _SETTLED_AFTER)))
+    return date.fromisoformat(str(calendar.last_closed(moment - SETTLED_AFTER)))
 
 
 def _all(years: Mapping[str, Sequence[int]]) -> Iterator[Partition]:
