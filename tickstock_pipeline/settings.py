@@ -133,8 +133,12 @@ class Settings(BaseSettings):
     @field_validator("polygon_url", "alpha_vantage_url", "yahoo_url", "polygon_stream_url")
     @classmethod
     def _is_base_url(cls, value: str) -> str:
-        if value.partition("://")[0] not in {"http", "https", "ws", "wss"}:
+        scheme, _, rest = value.partition("://")
+        if scheme not in {"http", "https", "ws", "wss"}:
             raise ValueError("must begin with http://, https://, ws:// or wss://")
+        if "@" in rest.partition("/")[0]:
+            # it is named in messages, so it can hold no secret
+            raise ValueError("must not hold a user or a password")
         return value.rstrip("/")
 
     @classmethod

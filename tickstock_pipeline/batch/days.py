@@ -8,7 +8,7 @@ from typing import Unpack
 import sqlalchemy as sa
 
 from tickstock_pipeline.batch.imports import Following, import_bars
-from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
@@ -29,15 +29,27 @@ def import_days(
 ) -> list[Outcome]:
     """Import the daily bars of ``partitions`` and fill what is missing from stored minutes.
 
-    The parameters are those of :func:`tickstock_pipeline.batch.imports.import_bars`.
+    The parameters are those of :func:`tickstock_pipeline.batch.imports.import_bars`. A symbol is reported when it is
+    filled as well: whoever is killed after that has nothing left to do for it.
 
     Returns
     -------
     One outcome a partition, in the order given. One whose import failed is filled all the same, and has failed.
     """
-    imported = import_bars(engine, provider, calendar, Timeframe.DAILY, partitions, now=now, **following)
-    filled = roll_up_bars(engine, calendar, Timeframe.DAILY, partitions, now=now)
-    return [_both(of_import, of_fill) for of_import, of_fill in zip(imported, filled, strict=True)]
+    on_symbol = following.get("on_symbol")
+    done: dict[Partition, Outcome] = {}
+
+    def fill(symbol: str, imported: list[Outcome]) -> None:
+        wanted = [outcome.partition for outcome in imported]
+        filled = roll_up_bars(engine, calendar, Timeframe.DAILY, wanted, now=now)
+        both = [_both(of_import, of_fill) for of_import, of_fill in zip(imported, filled, strict=True)]
+        done.update((outcome.partition, outcome) for outcome in both)
+        if on_symbol is not None:
+            on_symbol(symbol, both)
+
+    following["on_symbol"] = fill
+    import_bars(engine, provider, calendar, Timeframe.DAILY, partitions, now=now, **following)
+    return in_order_of(partitions, done.values())
 
 
 def _both(imported: Outcome, filled: Outcome) -> Outcome:

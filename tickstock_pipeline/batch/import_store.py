@@ -38,6 +38,7 @@ def store_answers(
     answers: Sequence[Answer],
     through: Callable[[str], date],
     earliest: date | None,
+    today: date,
 ) -> list[Outcome]:
     """Write answers, those of one source in one transaction.
 
@@ -49,6 +50,7 @@ def store_answers(
     asked : the provider's name; a source of ``FetchedBars`` names another that gave the bars instead
     through : symbol -> the last date that the provider can have
     earliest : the first date that the provider has, if it says
+    today : on the exchange; splits and dividends of later dates are only announced, and are left out
 
     Returns
     -------
@@ -75,6 +77,7 @@ def store_answers(
                 timeframe=timeframe,
                 through=through,
                 earliest=earliest,
+                today=today,
             ),
             lambda item: [Partition(item.request.symbol, year) for year in item.request.years],
         )
@@ -136,14 +139,16 @@ def _write(
     timeframe: Timeframe,
     through: Callable[[str], date],
     earliest: date | None,
+    today: date,
 ) -> list[Outcome]:
     symbols = list(dict.fromkeys(item.request.symbol for item in items))
     bars = [of_dates(item.fetched.bars, item.request.first, item.request.last) for item in items]
     before = ledger_by_partition(read_ledger(connection, timeframe, symbols))
-    write_splits(connection, [split for item in items for split in item.splits], asked)
-    write_dividends(connection, [dividend for item in items for dividend in item.dividends], asked)
-    record_action_fetches(connection, [fetch for item in items for fetch in item.answered])
+    # bars first, as every other writer takes their locks
     write_bars(connection, _by_symbol(bars), source, yields_to=None if source == asked else asked)
+    write_splits(connection, [split for item in items for split in item.splits if split.ex_date <= today], asked)
+    write_dividends(connection, [paid for item in items for paid in item.dividends if paid.ex_date <= today], asked)
+    record_action_fetches(connection, [fetch for item in items for fetch in item.answered])
     record_refused(connection, [bar for item in items for bar in item.fetched.refused], source)
     after = ledger_by_partition(read_ledger(connection, timeframe, symbols))
     outcomes, provenance = [], []

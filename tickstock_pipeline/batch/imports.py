@@ -3,7 +3,8 @@
 1. Decide what need not be asked: years that have not begun, years before the provider's history, and partitions that
    were fetched since a moment given, which is how an interrupted import goes on where it was.
 2. Ask: one request a symbol for consecutive years of days, since the number of requests is what limits most accounts;
-   one a year for minutes, since memory is what limits us. Splits and dividends are asked once a day and symbol.
+   one a year for minutes, since memory is what limits us. Splits and dividends are asked once a day and symbol;
+   those announced are stored on their day.
 3. Store what arrives while the rest is fetched (:mod:`tickstock_pipeline.batch.fetching`,
    :mod:`tickstock_pipeline.batch.import_store`), so memory does not depend on the number of symbols.
 
@@ -12,7 +13,7 @@ Only sessions that have ended, and that providers have had some minutes to settl
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time
 from typing import TypedDict
 
 import numpy as np
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.batch.fetching import CANCELLED, Refusal, Request, fetch_in_batches
 from tickstock_pipeline.batch.import_store import store_answers, store_failures, store_nothing_to_have
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, ledger_by_partition, ledger_facts
-from tickstock_pipeline.market.calendar import TradingCalendar
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, TradingCalendar
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
@@ -30,9 +31,8 @@ from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import Provenance, read_provenance
 
 # Cheaper plans deliver a quarter of an hour late, and the closing auction is corrected for some minutes.
-_SETTLED_AFTER = np.timedelta64(20, "m")
-# A split is known days ahead; asking once a day finds it before the session that it changes.
-_FACTS_ARE_FRESH = timedelta(days=1)
+SETTLED_AFTER = np.timedelta64(20, "m")
+"""How long after its end a session is asked for."""
 
 OnSymbol = Callable[[str, list[Outcome]], None]
 
@@ -103,6 +103,7 @@ def import_bars(
         return in_order_of(partitions, (outcome for found in progress.done.values() for outcome in found))
 
     moment = (now or datetime.now(UTC)).astimezone(UTC)
+    today = moment.astimezone(EXCHANGE_ZONE).date()
     ended = last_settled(calendar, moment)
     # What the provider does not have yet is not marked as asked for: it is asked for again.
     through = {listing.symbol: min(listing.last, ended) for listing in provider.catalogue()}
@@ -110,7 +111,8 @@ def import_bars(
     with engine.connect() as connection:
         known = read_provenance(connection, timeframe, years)
         ledger = ledger_by_partition(read_ledger(connection, timeframe, list(years)))
-        fresh = actions_fetched_since(connection, years, _fresh_from(now, fresh_since))
+        # A split counts from its day on, so what was asked the evening before does not tell of it.
+        fresh = actions_fetched_since(connection, years, datetime.combine(today, time(), EXCHANGE_ZONE))
 
     wanted: dict[str, list[int]] = {}
     too_early: list[Partition] = []
@@ -148,7 +150,7 @@ def import_bars(
         refusals = [item for item in arrivals if isinstance(item, Refusal)]
         answers = [item for item in arrivals if not isinstance(item, Refusal)]
         outcomes = store_answers(
-            engine, provider.name, timeframe, answers, lambda symbol: through.get(symbol, ended), earliest
+            engine, provider.name, timeframe, answers, lambda symbol: through.get(symbol, ended), earliest, today
         )
         outcomes += [
             Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.reason)
@@ -175,7 +177,7 @@ def last_settled(calendar: TradingCalendar, now: datetime) -> date:
         If no session of the calendar has ended by then.
     """
     moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
-    return date.fromisoformat(str(calendar.last_closed(moment - _SETTLED_AFTER)))
+    return date.fromisoformat(str(calendar.last_closed(moment - SETTLED_AFTER)))
 
 
 def _all(years: Mapping[str, Sequence[int]]) -> Iterator[Partition]:
@@ -202,9 +204,3 @@ def _is_fetched(known: Provenance | None, fresh_since: datetime | None) -> bool:
         and known.updated_at is not None
         and known.updated_at >= fresh_since
     )
-
-
-def _fresh_from(now: datetime | None, fresh_since: datetime | None) -> datetime:
-    """Since when facts count as fresh: a job of several days asks no symbol twice."""
-    a_day_ago = (now or datetime.now(UTC)) - _FACTS_ARE_FRESH
-    return a_day_ago if fresh_since is None else min(a_day_ago, fresh_since)

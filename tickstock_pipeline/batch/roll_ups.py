@@ -13,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.batch.commit import commit_together
+from tickstock_pipeline.batch.imports import SETTLED_AFTER
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, judge, ledger_by_partition, ledger_facts
 from tickstock_pipeline.batch.windows import year_bounds
 from tickstock_pipeline.market.aggregation import closed, roll_up
@@ -63,7 +64,8 @@ def roll_up_bars(
     """Derive the bars of ``partitions`` from the finer ones and store what is new or different.
 
     A partition whose finer bars have the revision that it was last made from is left alone, unread. A bar belongs to
-    the year of its key, and is made only once its period has ended. Minutes are read one symbol's year at a time.
+    the year of its key, and is made only once its period has ended; a week or month, once its last day can have been
+    imported. Minutes are read one symbol's year at a time.
 
     Parameters
     ----------
@@ -77,6 +79,7 @@ def roll_up_bars(
     if source is None:
         raise ValueError(f"{into.value} bars are not derived from others")
     moment = np.datetime64((now or datetime.now(UTC)).replace(tzinfo=None), "us")
+    ended_by = moment - SETTLED_AFTER if source is Timeframe.DAILY else moment
     with engine.connect() as connection:
         made_from = read_provenance(connection, into, sorted({partition.symbol for partition in partitions}))
         # Before the bars: bars that come in between are a revision that is not recorded, so they are seen next time.
@@ -88,7 +91,7 @@ def roll_up_bars(
         ]
         outcomes = _unchanged(connection, into, set(partitions) - set(stale))
     waiting: list[_RolledUp] = []
-    for item in _derive(engine, calendar, source, into, stale, revisions, made_from, moment):
+    for item in _derive(engine, calendar, source, into, stale, revisions, made_from, ended_by):
         waiting.append(item)
         if sum(len(bars) for one in waiting for bars in one.years.values()) >= _ROWS_A_WRITE:
             outcomes += _commit(engine, into, waiting)

@@ -130,7 +130,7 @@ def _import_asset(
                     database.engine, market.provider, market.calendar, timeframe, partitions, **following
                 )
             if tracker is not None:
-                # what was filled from minutes may have failed after a symbol was reported
+                # publishes what the last symbols have changed
                 tracker.on_all(outcomes)
             return outcomes
 

@@ -13,7 +13,7 @@ from tickstock_pipeline.errors import JobError
 from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job
 from tickstock_pipeline.imports.intake import Intake
 from tickstock_pipeline.imports.json_message import MOST_BYTES
-from tickstock_pipeline.imports.message import CancelRequest
+from tickstock_pipeline.imports.message import CancelRequest, usable_job_id
 from tickstock_pipeline.imports.status import StatusPublisher, status_of
 from tickstock_pipeline.messaging.job_status import JobStatus
 from tickstock_pipeline.storage.job_progress import read_job_runs, read_job_symbols
@@ -63,7 +63,7 @@ class JobEndpoints:
     def list(self, request: Request) -> JSONResponse:
         """The newest jobs, without their symbols; ``?limit=`` says how many."""
         asked = request.query_params.get("limit", str(_LISTED))
-        if not (asked.isascii() and asked.isdigit() and 0 < int(asked[:9]) <= _MOST_LISTED):
+        if not (asked.isascii() and asked.isdigit() and len(asked) <= 9 and 0 < int(asked) <= _MOST_LISTED):
             raise HTTPException(400, f"limit is not a number from 1 to {_MOST_LISTED}")
         with self._engine.connect() as connection:
             jobs = latest_jobs(connection, int(asked))
@@ -75,7 +75,12 @@ class JobEndpoints:
 
     def cancel(self, request: Request) -> JSONResponse:
         """202 with the status; the job ends at its next symbol."""
-        job = cancel_job(self._engine, CancelRequest(job_id=request.path_params["job_id"], requested_by="http"))
+        job_id = request.path_params["job_id"]
+        job = (
+            cancel_job(self._engine, CancelRequest(job_id=job_id, requested_by="http"))
+            if usable_job_id(job_id)
+            else None
+        )
         if job is None:
             raise HTTPException(404, "there is no such job")
         self._publisher.publish(job.job_id)
@@ -84,7 +89,7 @@ class JobEndpoints:
     def _status(self, job_id: str) -> JobStatus:
         # what PostgreSQL cannot hold in a text is no job's id
         with self._engine.connect() as connection:
-            job = read_job(connection, job_id) if job_id.isprintable() else None
+            job = read_job(connection, job_id) if usable_job_id(job_id) else None
             if job is None:
                 raise HTTPException(404, "there is no such job")
             return status_of(job, read_job_symbols(connection, job_id), read_job_runs(connection, job_id))

@@ -12,7 +12,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from tickstock_pipeline.errors import JobError
-from tickstock_pipeline.imports.message import CancelRequest, InvalidRequest, parse_job
+from tickstock_pipeline.imports.message import CancelRequest, InvalidRequest, JobRequest, parse_job
 from tickstock_pipeline.imports.planning import Surroundings, plan_job
 from tickstock_pipeline.storage.job_progress import read_job_runs
 from tickstock_pipeline.storage.jobs import (
@@ -104,12 +104,17 @@ def plan_accepted(engine: sa.Engine, job: StoredJob, surroundings: Surroundings)
     """Plan a job that is stored and waits for it; does nothing for any other."""
     if job.status is not JobState.SUBMITTED:
         return
-    request = parse_job(json.dumps(dict(job.message)).encode())
-    if isinstance(request, InvalidRequest):
+    try:
+        # not escaped, which would make it larger than what was accepted
+        request = parse_job(json.dumps(dict(job.message), ensure_ascii=False).encode())
+        reason = request.reason if isinstance(request, InvalidRequest) else ""
+    except JobError as error:
+        reason = error.message
+    if reason:
         # what was valid once may not be for a newer version of this program
         with engine.begin() as connection:
-            end_job(connection, job.job_id, JobState.FAILED, request.reason)
-    else:
+            end_job(connection, job.job_id, JobState.FAILED, reason)
+    elif isinstance(request, JobRequest):
         plan_job(engine, request, surroundings)
 
 

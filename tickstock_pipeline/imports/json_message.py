@@ -10,7 +10,9 @@ from tickstock_pipeline.errors import JobError
 
 MOST_BYTES = 1024 * 1024
 
-_MAX_TEXT = 500
+MOST_CHARACTERS = 500
+"""Of a text; what is longer is clipped before it is stored."""
+
 _MAX_ITEMS = 20_000
 _MAX_DEPTH = 3
 _MAX_INTEGER = 2**53
@@ -68,7 +70,7 @@ def read_document(data: bytes) -> Document:
 def storable(value: Any, depth: int = 0) -> Any:
     """A JSON value that PostgreSQL's JSONB takes: texts clipped and without what is no character, finite numbers."""
     if isinstance(value, str):
-        text = value[:_MAX_TEXT].encode("utf-8", errors="replace").decode("utf-8")
+        text = value[:MOST_CHARACTERS].encode("utf-8", errors="replace").decode("utf-8")
         return text.replace("\x00", "\ufffd")
     if isinstance(value, bool) or value is None:
         return value

@@ -13,7 +13,7 @@ from datetime import date
 from typing import Any
 
 from tickstock_pipeline.errors import JobError
-from tickstock_pipeline.imports.json_message import Document, read_document, storable
+from tickstock_pipeline.imports.json_message import MOST_CHARACTERS, Document, read_document, storable
 from tickstock_pipeline.market.symbol import normalise_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 
@@ -244,6 +244,9 @@ def _text(key: str, value: object) -> str:
         return ""
     if not isinstance(value, str) or not value.isprintable():
         raise _UnusableFieldError(f"{key} is not a printable text")
+    if len(value) > MOST_CHARACTERS:
+        # what is stored of it would be another name
+        raise _UnusableFieldError(f"{key} is longer than {MOST_CHARACTERS} characters")
     return value.strip()
 
 

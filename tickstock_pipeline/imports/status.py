@@ -7,7 +7,7 @@ so that of two publishers the later one has the later state.
 import logging
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import redis
 import sqlalchemy as sa
@@ -17,7 +17,7 @@ from tickstock_pipeline.messaging.channels import job_status_key
 from tickstock_pipeline.messaging.job_status import STATUS_LIFETIME_SECONDS, JobStatus, Phase
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.job_progress import JobRun, JobSymbol, read_job_runs, read_job_symbols
-from tickstock_pipeline.storage.jobs import JobState, StoredJob, active_jobs, mark_published, read_job
+from tickstock_pipeline.storage.jobs import JobState, StoredJob, jobs_to_publish, mark_published, read_job
 
 PUBLISH_EVERY_SECONDS = 30.0
 
@@ -108,8 +108,10 @@ class StatusPublisher:
 
         For a moment after a job has come in over Redis its key is left to whoever sent it (``publish_after``).
         """
-        if self._client is None:
-            return False
+        return self._client is not None and bool(self._write(self._client, job_id))
+
+    def _write(self, client: redis.Redis, job_id: str) -> bool | None:
+        """Whether it was written; None if Redis does not answer."""
         key = job_status_key(job_id)
         try:
             with self._engine.begin() as connection:
@@ -117,15 +119,15 @@ class StatusPublisher:
                 job = read_job(connection, job_id)
                 if job is None:
                     return False
-                if datetime.now(UTC) < job.publish_after and self._client.type(key) == "none":
+                if datetime.now(UTC) < job.publish_after and client.type(key) == "none":
                     return False
                 status = status_of(job, read_job_symbols(connection, job_id), read_job_runs(connection, job_id))
                 # replaces whatever is there, of any type, in one step
-                self._client.set(key, status.as_json(), ex=STATUS_LIFETIME_SECONDS)
+                client.set(key, status.as_json(), ex=STATUS_LIFETIME_SECONDS)
                 mark_published(connection, job_id)
         except redis.RedisError as error:
             _logger.warning("The status of job %s could not be published: %s", ascii(job_id), type(error).__name__)
-            return False
+            return None
         return True
 
     def publish_after_requester(self, job_id: str, until: datetime) -> bool:
@@ -140,13 +142,17 @@ class StatusPublisher:
         return self.publish(job_id)
 
     def publish_due(self) -> None:
-        """Write the status of every job under way whose key is half a minute old."""
+        """Write the status of each job whose key is half a minute old, or does not tell yet that the job has ended."""
+        if self._client is None:
+            return
         with self._engine.connect() as connection:
-            jobs = active_jobs(connection)
-        now = datetime.now(UTC)
-        for job in jobs:
-            if job.published_at is None or (now - job.published_at).total_seconds() >= PUBLISH_EVERY_SECONDS:
-                self.publish(job.job_id)
+            due = jobs_to_publish(
+                connection, timedelta(seconds=PUBLISH_EVERY_SECONDS), timedelta(seconds=STATUS_LIFETIME_SECONDS)
+            )
+        for job_id in due:
+            if self._write(self._client, job_id) is None:
+                # the others would each wait for it as long
+                return
 
 
 def redis_client(settings: Settings) -> redis.Redis | None:

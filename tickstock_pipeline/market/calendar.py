@@ -13,6 +13,7 @@ depends on the clock alone, not on when a session opened.
 import warnings
 from datetime import date
 from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 import exchange_calendars
 import numpy as np
@@ -22,6 +23,8 @@ from tickstock_pipeline.market.timeframe import Timeframe
 
 DaysLike = TimeArray | np.datetime64 | date
 """Dates, or instants that stand for their UTC date. A single one gives an array without a dimension."""
+
+EXCHANGE_ZONE = ZoneInfo("America/New_York")
 
 _EXCHANGE = "XNYS"
 _FIRST_DAY = date(1990, 1, 1)

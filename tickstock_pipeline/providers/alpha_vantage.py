@@ -20,9 +20,9 @@ from pydantic import SecretStr
 from tickstock_pipeline.errors import ProviderError, UnknownSymbolError
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import RefusedBar, empty_bars
-from tickstock_pipeline.market.calendar import trading_calendar
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.providers.alpha_vantage_client import EXCHANGE_ZONE, AlphaVantageClient, spelled, untrusted
+from tickstock_pipeline.providers.alpha_vantage_client import AlphaVantageClient, spelled, untrusted
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
 from tickstock_pipeline.providers.limits import RequestBudget
 

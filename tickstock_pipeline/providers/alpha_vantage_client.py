@@ -14,7 +14,6 @@ import weakref
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import httpx
 from pydantic import SecretStr
@@ -27,11 +26,10 @@ from tickstock_pipeline.errors import (
     RateLimitedError,
     UnknownSymbolError,
 )
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.proxies import environment_proxy
 from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
-
-EXCHANGE_ZONE = ZoneInfo("America/New_York")
 
 _NOTICES = ("Error Message", "Note", "Information")
 # What a notice says of a quota, and after how many seconds to ask again; None: at midnight. The first that is found

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from tickstock_pipeline.errors import (
     ProviderError,
+    ProviderRefusedError,
     ProviderUnavailableError,
     RateLimitedError,
     UnknownSymbolError,
@@ -259,4 +260,6 @@ def _all_failed(what: str, reasons: dict[str, str], errors: Sequence[ProviderErr
         return ProviderUnavailableError(message, advice=advice)
     if errors and all(isinstance(error, UnknownSymbolError) for error in errors):
         return UnknownSymbolError(message, advice=advice)
+    if errors and all(isinstance(error, ProviderRefusedError | UnknownSymbolError) for error in errors):
+        return ProviderRefusedError(message, advice=advice)
     return ProviderError(message, advice=advice)

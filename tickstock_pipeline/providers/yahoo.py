@@ -21,12 +21,16 @@ import numpy as np
 from tickstock_pipeline.errors import ProviderAnswerError, ProviderError
 from tickstock_pipeline.market.adjustment import Dividend, Split, price_divisors
 from tickstock_pipeline.market.bar import BoolArray, empty_bars
-from tickstock_pipeline.market.calendar import exchange_date, trading_calendar
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, exchange_date, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
 from tickstock_pipeline.providers.limits import RequestBudget
-from tickstock_pipeline.providers.yahoo_adjustment import as_traded, unadjusted_split, volume_as_traded
-from tickstock_pipeline.providers.yahoo_answer import EXCHANGE_ZONE
+from tickstock_pipeline.providers.yahoo_adjustment import (
+    as_traded,
+    unadjusted_split,
+    undecided_split,
+    volume_as_traded,
+)
 from tickstock_pipeline.providers.yahoo_chart import Chart, ChartClient
 
 # Yahoo refuses 100
@@ -89,6 +93,7 @@ class YahooProvider:
         pieces = [history] if timeframe is Timeframe.DAILY else self._minutes(symbol, first, last)
         if not pieces:
             return FetchedBars(empty_bars(symbol, timeframe))
+        _check_adjusted(symbol, history, first)
         return self._bars(symbol, timeframe, pieces, history.chart.splits, first, last)
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
@@ -156,11 +161,7 @@ class YahooProvider:
         days = exchange_date(time) if timeframe.is_intraday else time.astype("datetime64[D]")
         split = unadjusted_split(days, open_, close, [split for split in splits if split.ex_date > first])
         if split is not None:
-            raise ProviderAnswerError(
-                f"Provider yahoo lists a split of {symbol} on {split.ex_date} ({split.ratio:g} for 1) and has not "
-                "adjusted the prices before it.",
-                advice="Yahoo does so within days; import again then, or use another provider for this symbol.",
-            )
+            raise _unadjusted(symbol, split)
         is_final = np.concatenate([self._is_final(timeframe, piece) for piece in pieces])
         # Yahoo sends a row without a price where nothing was traded
         is_empty = np.isnan(np.stack([open_, high, low, close])).all(axis=0)
@@ -189,3 +190,29 @@ class YahooProvider:
         # the last trade, where the library found no minute to merge it into
         is_final[-1:] &= time[-1:] == time[-1:].astype("datetime64[m]")
         return is_final
+
+
+def _check_adjusted(symbol: str, history: _Asked, first: date) -> None:
+    """Raise unless Yahoo has adjusted the prices from ``first`` on for each split that it lists."""
+    chart = history.chart
+    has_traded = ~np.isnan(chart.close)
+    days = chart.time.astype("datetime64[D]")
+    splits = [split for split in chart.splits if split.ex_date > first]
+    split = unadjusted_split(days, chart.open, chart.close, splits)
+    if split is not None:
+        raise _unadjusted(symbol, split)
+    split = undecided_split(days[has_traded], splits, history.at.astimezone(EXCHANGE_ZONE).date())
+    if split is not None:
+        raise ProviderAnswerError(
+            f"Provider yahoo lists a split of {symbol} on {split.ex_date} ({split.ratio:g} for 1) and no trade since, "
+            "so it cannot be told whether it has adjusted the prices before it.",
+            advice="Import again once the symbol has traded, or use another provider for it.",
+        )
+
+
+def _unadjusted(symbol: str, split: Split) -> ProviderAnswerError:
+    return ProviderAnswerError(
+        f"Provider yahoo lists a split of {symbol} on {split.ex_date} ({split.ratio:g} for 1) and has not adjusted the "
+        "prices before it.",
+        advice="Yahoo does so within days; import again then, or use another provider for this symbol.",
+    )

@@ -8,11 +8,13 @@ volumes multiplied. Bars are stored as traded, so this is undone with the splits
    error is 1e-4, so 702.10 comes back as 702.100021. The price that was traded is taken to be the number with the
    fewest decimals, two to six, that lies within this error. A larger price never becomes the smaller one.
 3. Sometimes Yahoo lists a new split days before it adjusts the prices before it. The jump at the split shows it, and
-   undoing what was never done would multiply those prices; such an answer must not be used.
+   undoing what was never done would multiply those prices; such an answer must not be used. Nor must one be in which
+   nothing was traded since a split of these days, as on its morning: it cannot be told which prices these are.
 """
 
 import math
 from collections.abc import Iterable
+from datetime import date
 
 import numpy as np
 
@@ -56,6 +58,21 @@ def as_traded(prices: FloatArray, divisors: FloatArray) -> FloatArray:
 def volume_as_traded(volume: FloatArray, divisors: FloatArray) -> FloatArray:
     """Volumes before Yahoo adjusted them: (n,) float64, whole shares."""
     return np.rint(volume / divisors)
+
+
+def undecided_split(days: TimeArray, splits: Iterable[Split], today: date) -> Split | None:
+    """The first split of the last days that no row follows; None if there is none.
+
+    Parameters
+    ----------
+    days : (n_rows,) datetime64[D], ascending, dates on the exchange
+    splits : of the same answer
+    """
+    for split in splits:
+        is_recent = np.datetime64(today, "D") - np.datetime64(split.ex_date, "D") <= _LONGEST_GAP
+        if is_recent and len(days) and days[-1] < np.datetime64(split.ex_date, "D"):
+            return split
+    return None
 
 
 def unadjusted_split(days: TimeArray, open_: FloatArray, close: FloatArray, splits: Iterable[Split]) -> Split | None:

@@ -7,7 +7,6 @@ library would move one that lies on a day without a row to the row before.
 import json
 from datetime import UTC, date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from curl_cffi import requests
 from yfinance.exceptions import YFPricesMissingError
@@ -20,8 +19,7 @@ from tickstock_pipeline.errors import (
     UnknownSymbolError,
 )
 from tickstock_pipeline.market.adjustment import Dividend, Split
-
-EXCHANGE_ZONE = ZoneInfo("America/New_York")
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
 
 Splits = tuple[Split, ...]
 Dividends = tuple[Dividend, ...]

@@ -27,9 +27,10 @@ from yfinance.scrapers.history import PriceHistory
 
 from tickstock_pipeline.errors import ProviderUnavailableError, RateLimitedError
 from tickstock_pipeline.market.bar import FloatArray, TimeArray
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
-from tickstock_pipeline.providers.yahoo_answer import EXCHANGE_ZONE, Dividends, Splits, chart_of, is_too_many, untrusted
+from tickstock_pipeline.providers.yahoo_answer import Dividends, Splits, chart_of, is_too_many, untrusted
 
 _LIBRARY_URL = "https://query2.finance.yahoo.com"
 _COLUMNS = ("open", "high", "low", "close", "volume")

@@ -6,7 +6,7 @@ ended stays ended whoever comes late. What a job's symbols and runs are doing is
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -117,6 +117,26 @@ def active_jobs(connection: sa.Connection) -> list[StoredJob]:
     return [_stored(row) for row in connection.execute(query).mappings()]
 
 
+def jobs_to_publish(connection: sa.Connection, every: timedelta, lifetime: timedelta) -> list[str]:
+    """Ids of the jobs whose status key is out of date, the oldest job first.
+
+    Parameters
+    ----------
+    every : the key of a job under way is written so often
+    lifetime : of a status key; the end of a job is told that long, if whoever ended it could not
+    """
+    table = IMPORT_JOBS.c
+    now = sa.func.now()
+    is_old = sa.or_(
+        table.published_at.is_(None),
+        sa.and_(table.completed_at.is_(None), table.published_at <= now - every),
+        table.published_at < table.completed_at,
+    )
+    is_of_interest = sa.or_(table.completed_at.is_(None), table.completed_at > now - lifetime)
+    query = sa.select(table.job_id).where(is_old, is_of_interest).order_by(table.accepted_at, table.job_id)
+    return list(connection.scalars(query))
+
+
 def latest_jobs(connection: sa.Connection, limit: int) -> list[StoredJob]:
     """The newest jobs, the newest first."""
     query = sa.select(*_COLUMNS).order_by(IMPORT_JOBS.c.accepted_at.desc(), IMPORT_JOBS.c.job_id).limit(limit)
@@ -190,9 +210,10 @@ def is_cancel_requested(connection: sa.Connection, job_id: str) -> bool:
 
 
 def mark_published(connection: sa.Connection, job_id: str) -> None:
-    """Note that the status key was written just now."""
+    """Note that the status key was written, with the job as this transaction has read it."""
     statement = sa.update(IMPORT_JOBS).where(IMPORT_JOBS.c.job_id == job_id)
-    connection.execute(statement.values(published_at=sa.func.clock_timestamp()))
+    # not later than it was read: what has happened since is still to be told
+    connection.execute(statement.values(published_at=sa.func.now()))
 
 
 def _update(connection: sa.Connection, job_id: str, states: Sequence[JobState], **values: Any) -> bool:

@@ -67,6 +67,7 @@ def test_a_variable_with_an_empty_value_is_not_set(name: str, monkeypatch: pytes
         ("TICKSTOCK_DATABASE_URL", "mysql://localhost/stocks", "must begin with postgresql://"),
         ("TICKSTOCK_DAGSTER_DATABASE_URL", "sqlite:///dagster.db", "must begin with postgresql://"),
         ("TICKSTOCK_REDIS_URL", "localhost:6379", "must begin with redis://"),
+        ("TICKSTOCK_POLYGON_URL", "https://me:hunter2@proxy.example/", "must not hold a user or a password"),
         ("TICKSTOCK_PROVIDER", "nobody", "sample"),
         ("TICKSTOCK_LOG_LEVEL", "loud", "'DEBUG'"),
         ("TICKSTOCK_FIRST_YEAR", "13", "greater than or equal to"),

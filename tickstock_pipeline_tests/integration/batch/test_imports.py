@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.days import import_days
 from tickstock_pipeline.batch.imports import import_bars
-from tickstock_pipeline.batch.outcome import Status, failures
+from tickstock_pipeline.batch.outcome import Outcome, Status, failures
 from tickstock_pipeline.errors import (
     ProviderAnswerError,
     ProviderRefusedError,
@@ -84,16 +84,33 @@ def test_facts_are_stored_and_not_asked_again_the_same_day(engine):
     provider.dividends = [Dividend("A", date(2020, 8, 7), 0.82)]
 
     for _ in range(2):
-        run(engine, provider, partitions("A"), now=None)
+        run(engine, provider, partitions("A"))
 
     assert len(provider.asked) == 2
     assert sorted(provider.asked_facts) == [("A", "dividends"), ("A", "splits")]
     assert scalar(engine, "SELECT ratio FROM splits") == 4.0
     assert scalar(engine, "SELECT amount FROM dividends") == 0.82
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE corporate_action_fetches SET fetched_at = now() - interval '25 hours'")
-    run(engine, provider, partitions("A"), now=None)
+        # midnight of New York is the border: what was asked the evening before knows no split of this morning
+        connection.exec_driver_sql("UPDATE corporate_action_fetches SET fetched_at = '2022-05-31 23:59:59-04'")
+    run(engine, provider, partitions("A"))
     assert len(provider.asked_facts) == 4
+
+
+def test_a_split_that_is_only_announced_is_stored_on_its_day(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    provider.splits = [Split("A", date(2022, 6, 2), 4.0)]
+    provider.dividends = [Dividend("A", date(2022, 6, 2), 0.82)]
+    evening, next_morning = datetime(2022, 6, 1, 21, tzinfo=UTC), datetime(2022, 6, 2, 12, tzinfo=UTC)
+
+    run(engine, provider, partitions("A"), now=evening)
+    assert scalar(engine, "SELECT (SELECT count(*) FROM splits) + (SELECT count(*) FROM dividends)") == 0
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE corporate_action_fetches SET fetched_at = :at"), {"at": evening})
+    run(engine, provider, partitions("A"), now=next_morning)
+
+    assert scalar(engine, "SELECT ex_date FROM splits") == date(2022, 6, 2)
+    assert scalar(engine, "SELECT ex_date FROM dividends") == date(2022, 6, 2)
 
 
 def test_a_plan_without_splits_does_not_keep_the_bars_away(engine):
@@ -421,6 +438,20 @@ def test_days_that_the_provider_lacks_are_filled_from_minutes_and_its_own_bar_ta
     assert scalar(engine, "SELECT close FROM ohlcv_daily WHERE date = '2021-03-10'") == all_days.close[2]
     import_from(without_wednesday)
     assert sources() == ["array"] * 5
+
+
+def test_a_symbol_is_reported_once_its_days_are_filled_from_minutes_too(engine):
+    run(engine, ArrayProvider([minutes("A", date(2021, 3, 8), date(2021, 3, 9))]), partitions("A", years=(2021,)),
+        Timeframe.MINUTE)  # fmt: skip
+    lacking = ArrayProvider([days("A", date(2021, 3, 8), date(2021, 3, 8))])
+
+    def killed_here(symbol: str, outcomes: list[Outcome]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_days(engine, lacking, CALENDAR, partitions("A", years=(2021,)), now=NOW, on_symbol=killed_here)
+
+    assert scalar(engine, "SELECT array_agg(source ORDER BY date) FROM ohlcv_daily") == ["array", "derived:1min"]
 
 
 def test_unknown_symbols_with_stored_minutes_still_get_their_days(engine):

@@ -1,6 +1,6 @@
 """Five tables out of minutes, against what pandas groups by the exchange's clock, and corrections that run through."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bars import read_bars, write_bars
 from tickstock_pipeline.storage.provenance import read_provenance
-from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, ArrayProvider, minutes
+from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, ArrayProvider, days, minutes
 
 DERIVED = (Timeframe.HOURLY, Timeframe.DAILY, Timeframe.WEEKLY, Timeframe.MONTHLY)
 NOW = datetime(2022, 6, 1, 12, tzinfo=UTC)
@@ -82,6 +82,21 @@ def test_hours_days_weeks_and_months_are_those_that_pandas_makes_of_the_minutes(
 
     with engine.connect() as connection:
         assert_as_by_pandas(connection, bars)
+
+
+def test_a_week_waits_for_its_last_day_to_be_imported(engine):
+    week = days("A", date(2021, 3, 8), date(2021, 3, 12))
+    closing = datetime(2021, 3, 12, 21, tzinfo=UTC)
+    partitions = [Partition("A", 2021)]
+
+    def imported_at(moment: datetime) -> list[float]:
+        import_bars(engine, ArrayProvider([week]), CALENDAR, Timeframe.DAILY, partitions, now=moment)
+        roll_up_bars(engine, CALENDAR, Timeframe.WEEKLY, partitions, now=moment)
+        with engine.connect() as connection:
+            return list(connection.exec_driver_sql("SELECT close FROM ohlcv_weekly").scalars())
+
+    assert imported_at(closing + timedelta(minutes=5)) == []
+    assert imported_at(closing + timedelta(minutes=20)) == [week.close[-1]]
 
 
 def test_hours_lie_on_the_exchanges_clock_on_both_sides_of_daylight_saving(engine):

@@ -91,9 +91,10 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(gateway: Gateway) -> No
 @pytest.mark.parametrize("path", ["/jobs/nothing", "/jobs/%00", "/jobs/%ED%A0%80", "/jobs/" + "x" * 10_000, "/other"])
 def test_what_does_not_exist_is_not_found(gateway: Gateway, path: str) -> None:
     assert gateway().get(path).status_code == 404
+    assert gateway().post(f"{path}/cancel").status_code == 404
 
 
-@pytest.mark.parametrize("limit", ["0", "-1", "201", "x", "9" * 5000, "%D9%A3"])
+@pytest.mark.parametrize("limit", ["0", "-1", "201", "x", "9" * 5000, "0" * 8 + "19" + "9" * 18, "%D9%A3"])
 def test_a_limit_is_a_small_number(gateway: Gateway, limit: str) -> None:
     assert gateway().get(f"/jobs?limit={limit}").status_code == 400
 

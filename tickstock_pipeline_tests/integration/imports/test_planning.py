@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.errors import JobError
-from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job
+from tickstock_pipeline.imports.acceptance import WayIn, accept_job, cancel_job, plan_accepted
 from tickstock_pipeline.imports.message import CancelRequest, JobRequest, parse_job
 from tickstock_pipeline.imports.planning import Surroundings, plan_job
 from tickstock_pipeline.imports.status import StatusPublisher
@@ -166,6 +166,26 @@ def test_hostile_texts_are_stored_as_texts(desk: Desk) -> None:
     assert (job.status, job.job_type, job.requested_by) == (JobState.FAILED, "unknown", "a\ufffdb?")
 
 
+def test_a_message_that_grows_when_it_is_written_out_keeps_no_other_job_waiting(desk: Desk) -> None:
+    # three bytes for each two that were sent, once every character is escaped
+    message = {"job_id": "j", "job_type": "historical_load", "symbols": ["AAPL"], "timestamp": ["\u00e9" * 500] * 1000}
+    accept_job(desk.engine, json.dumps(message, ensure_ascii=False).encode(), WayIn.STREAM)
+
+    plan_accepted(desk.engine, desk.job(), desk.surroundings)
+
+    assert desk.job().status is JobState.QUEUED
+
+
+def test_a_stored_message_that_is_no_job_any_more_fails_its_job(desk: Desk) -> None:
+    accept_job(desk.engine, b'{"job_id": "j", "job_type": "historical_load", "symbols": ["AAPL"]}', WayIn.STREAM)
+    with desk.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE import_jobs SET message = '{}'")
+
+    plan_accepted(desk.engine, desk.job(), desk.surroundings)
+
+    assert (desk.job().status, desk.job().error_message) == (JobState.FAILED, "job_id is missing")
+
+
 def test_what_is_no_job_is_counted_with_its_beginning(desk: Desk) -> None:
     for _ in range(2):
         with pytest.raises(JobError, match="job_id is missing"):
@@ -193,6 +213,30 @@ def test_a_run_publishes_every_ten_symbols(desk: Desk, publisher: StatusPublishe
 
     assert seen == [0] * 9 + [10] * 10 + [20] * 4
     assert json.loads(str(client.get("tickstock.jobs.status:j")))["status"] == "running"
+
+
+def test_the_end_of_a_job_is_told_when_redis_is_back(
+    desk: Desk, publisher: StatusPublisher, client: redis.Redis
+) -> None:
+    desk.plan()
+    publisher.publish("j")
+    with desk.engine.begin() as connection:
+        end_job(connection, "j", JobState.COMPLETED)
+    nowhere = StatusPublisher(desk.engine, redis.Redis(port=1, decode_responses=True))
+    assert not nowhere.publish("j")
+    assert status_at_its_key(client)["status"] == "queued"
+
+    publisher.publish_due()
+
+    assert status_at_its_key(client)["status"] == "completed"
+    client.delete("tickstock.jobs.status:j")
+    publisher.publish_due()
+    assert client.get("tickstock.jobs.status:j") is None, "it was told once"
+
+
+def status_at_its_key(client: redis.Redis) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(str(client.get("tickstock.jobs.status:j")))
+    return document
 
 
 def test_a_symbol_fails_with_each_of_its_reasons_once_and_may_be_mended_by_another_attempt(

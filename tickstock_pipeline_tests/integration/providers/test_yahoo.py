@@ -416,6 +416,26 @@ class TestSplits:
         # what lies behind it is right
         assert provider.fetch_bars("AAPL", Timeframe.DAILY, self.days[2], self.days[-1]).bars.close[0] == 121.79
 
+    def test_on_the_morning_of_a_split_nobody_can_tell_which_prices_these_are(self, canned: CannedServer) -> None:
+        events = {"splits": split_event(self.days[2], 10)}
+        canned.answer = answering(chart([*self.stamps[:2]], [1209.98, 1208.88], events=events))
+        morning = datetime(2024, 6, 10, 8, tzinfo=NEW_YORK)
+        provider = YahooProvider(canned.url, CountingBudget(), 5.0, now=lambda: morning)
+        with pytest.raises(ProviderAnswerError, match="no trade since"):
+            provider.fetch_bars("AAPL", Timeframe.DAILY, self.days[0], self.days[1])
+        # a symbol that ended with a split, long ago
+        later = YahooProvider(canned.url, CountingBudget(), 5.0, now=lambda: datetime(2025, 6, 12, tzinfo=UTC))
+        assert len(later.fetch_bars("AAPL", Timeframe.DAILY, self.days[0], self.days[1]).bars) == 2
+
+    def test_minutes_before_a_split_are_judged_by_the_days(self, canned: CannedServer) -> None:
+        daily = chart(
+            [*self.stamps], [1209.98, 1208.88, 121.79, 120.91], events={"splits": split_event(self.days[2], 10)}
+        )
+        minutes = chart([unix(self.days[1])], [1208.0], interval="1m")
+        canned.answer = answering(daily, minutes)
+        with pytest.raises(ProviderAnswerError, match="2024-06-10"):
+            self.provider(canned).fetch_bars("AAPL", Timeframe.MINUTE, self.days[1], self.days[1])
+
     def test_a_split_on_a_day_without_a_row_keeps_its_date(self, canned: CannedServer) -> None:
         stamps, closes = [self.stamps[0], self.stamps[1], self.stamps[3]], [5.0, 5.5, 6.0]
         canned.answer = answering(chart(stamps, [*closes], events={"splits": split_event(self.days[2], 2)}))

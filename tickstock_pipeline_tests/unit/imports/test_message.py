@@ -144,6 +144,10 @@ def test_unknown_keys_are_ignored_and_not_kept() -> None:
         ({"symbols": ["A"] * 20_001}, "20000 is the most"),
         ({"job_type": "csv_universe_load", "symbols": None}, "needs symbols or csv_file or universe_key"),
         ({"job_type": "csv_universe_load", "symbols": None, "csv_file": "a\nb"}, "csv_file is not a printable text"),
+        (
+            {"job_type": "csv_universe_load", "symbols": None, "universe_key": ":".join(["sp_500"] * 100)},
+            "universe_key is longer than 500 characters",
+        ),
         ({"job_type": "universe_seed"}, "universe_seed needs universe_type"),
         ({"timeframes": ["daily", "2min"]}, "timeframe '2min' is none of minute, 1min"),
         ({"timespan": {"day": 1}}, "timeframe a list or an object"),

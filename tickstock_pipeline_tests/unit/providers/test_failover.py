@@ -212,7 +212,8 @@ def test_when_all_fail_each_one_s_reason_is_given(both: FailoverProvider, first:
         ((UnknownSymbolError("x"), ProviderUnavailableError("x")), ProviderUnavailableError),
         ((ProviderUnavailableError("x"), RateLimitedError("x", retry_after_seconds=9.0)), RateLimitedError),
         ((ProviderRefusedError("x"), ProviderAnswerError("x")), ProviderError),
-        ((ProviderRefusedError("x"), UnknownSymbolError("x")), ProviderError),
+        ((ProviderRefusedError("x"), UnknownSymbolError("x")), ProviderRefusedError),
+        ((ProviderRefusedError("x"), ProviderRefusedError("x")), ProviderRefusedError),
     ],
 )
 def test_what_all_say_together_is_the_most_hopeful(
