@@ -18,7 +18,8 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
     ├── StorageError             PostgreSQL did not do what was asked of it
     │   ├── DatabaseUnreachableError
     │   ├── DatabaseLoginError
-    │   └── SchemaVersionError   the database has another schema version than this code
+    │   ├── SchemaVersionError   the database has another schema version than this code
+    │   └── LeaseLostError       another worker has taken over a shard of the live bars
     ├── MessagingError           Redis did not do what was asked of it
     │   ├── RedisUnreachableError
     │   └── RedisLoginError
@@ -107,6 +108,10 @@ class DatabaseLoginError(StorageError):
 
 class SchemaVersionError(StorageError):
     """The database's schema is older or newer than this code."""
+
+
+class LeaseLostError(StorageError):
+    """Another worker has taken over a shard of the live bars; what was not committed is its work now."""
 
 
 class MessagingError(TickstockError):

@@ -8,7 +8,20 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
-from tickstock_pipeline.cli import db, doctor, env, gateway, import_bars, jobs, patterns, replay, status, universe, up
+from tickstock_pipeline.cli import (
+    db,
+    doctor,
+    env,
+    gateway,
+    import_bars,
+    jobs,
+    patterns,
+    replay,
+    status,
+    universe,
+    up,
+    worker,
+)
 from tickstock_pipeline.cli.terminal import print_error
 from tickstock_pipeline.errors import DiskFullError, ServiceError, StorageError, TickstockError
 
@@ -26,6 +39,7 @@ app.command("patterns", epilog=patterns.EXAMPLES)(patterns.patterns)
 app.command("import", epilog=import_bars.EXAMPLES)(import_bars.import_bars)
 app.command("jobs", epilog=jobs.EXAMPLES)(jobs.jobs)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
+app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)

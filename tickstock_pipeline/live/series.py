@@ -98,6 +98,19 @@ class LiveSeries:
         """The number of bars since the anchor, it included."""
         return self._recent.end
 
+    @property
+    def newest_time(self) -> int:
+        """Time of the newest bar; earlier than any bar can be where there is none."""
+        return self._recent.newest_time
+
+    def bars_since(self, time: int, *, before: int = 0) -> Bars:
+        """The bars from ``time`` on and up to ``before`` earlier ones, as far as they are held.
+
+        What can be revised is held, and some bars more.
+        """
+        start = max(self._position_of(time) - before - self._recent.first, 0)
+        return self._all_bars()[start:]
+
     def update(self, bar: Bar) -> LiveResult:
         """Take in the next bar. For many series at once, :func:`update_many` is faster.
 

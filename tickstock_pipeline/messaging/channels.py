@@ -13,10 +13,16 @@ JOBS = "tickstock.jobs.data_load"
 JOB_CONTROL = "tickstock.jobs.control"
 
 PATTERN_STREAM = "pattern_events"
+PATTERN_FIELD = "event"
 HEARTBEATS = ("tickstock:producer:heartbeat", "tickstockpl:heartbeat")
 
 # Ours alone: the durable way in beside the channel, which loses what is sent while nobody listens.
 JOB_STREAM = "tickstock:jobs:data_load"
+
+# Ours alone: how many shards the live bars have, who reads them, and the mark by which we know our own bars again.
+BAR_SHARDS = "tickstock:bars:shards"
+BAR_GROUP = "workers"
+PRODUCER_MARK = {"producer": SOURCE}
 
 
 def job_status_key(job_id: str) -> str:
@@ -27,3 +33,8 @@ def job_status_key(job_id: str) -> str:
 def bar_stream(shard: int) -> str:
     """The stream of live bars of one shard of the symbols."""
     return f"tickstock:bars:{shard}"
+
+
+def worker_state_key(worker: str) -> str:
+    """The hash in which a worker shows its state; it expires if the worker ends."""
+    return f"tickstock:workers:{worker}"

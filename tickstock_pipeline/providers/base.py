@@ -150,7 +150,7 @@ def validated(
     time = time.astype("datetime64[us]")
     reasons = np.array(refusal_reasons(open_, high, low, close, volume), dtype=object)
     # a wrong key is the reason even where a price is wrong too
-    for broken, reason in reversed(_key_rules(timeframe, time, calendar)):
+    for broken, reason in reversed(key_rules(timeframe, time, calendar)):
         reasons[broken] = reason
     is_good = reasons == ""
     refused = [
@@ -192,8 +192,17 @@ def validated(
     return FetchedBars(bars, (*unreadable, *refused), outside_session)
 
 
-def _key_rules(timeframe: Timeframe, time: TimeArray, calendar: TradingCalendar) -> list[tuple[BoolArray, str]]:
-    """What can be wrong with the keys, the first thing first: which rows break it, and what to say."""
+def key_rules(timeframe: Timeframe, time: TimeArray, calendar: TradingCalendar) -> list[tuple[BoolArray, str]]:
+    """What can be wrong with the keys of bars of one timeframe: which rows break a rule, and what to say of them.
+
+    Parameters
+    ----------
+    time : (n_bars,) datetime64[us], UTC; NaT where there is none
+
+    Returns
+    -------
+    The rules, the one to be told first at the front.
+    """
     days = exchange_date(time) if timeframe.is_intraday else time.astype("datetime64[D]")
     is_session = calendar.is_session(days)
     rules: list[tuple[BoolArray, str]] = [

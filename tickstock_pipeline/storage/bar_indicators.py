@@ -32,7 +32,7 @@ def write_bar_indicators(
     -------
     How many rows were inserted or had other values, and how many were deleted since their bar is gone.
     """
-    layout = _layout(connection, definitions.outputs)
+    layout = layout_id(connection, definitions.outputs)
     new, known = new_and_known(connection, definitions.timeframe, items, "bar_indicators", _IN_WINDOW)
     written = deleted = 0
     if new:
@@ -83,7 +83,8 @@ def _replace(
     return written, deleted
 
 
-def _layout(connection: sa.Connection, outputs: Sequence[str]) -> int:
+def layout_id(connection: sa.Connection, outputs: Sequence[str]) -> int:
+    """The layout of these outputs, made if it is not there yet; it is never removed."""
     query = sa.select(INDICATOR_LAYOUTS.c.id).where(INDICATOR_LAYOUTS.c.outputs == list(outputs))
     found = connection.scalar(query)
     if found is None:

@@ -6,6 +6,7 @@ bar that changed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import sqlalchemy as sa
@@ -78,6 +79,29 @@ def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> None
             "counts": [row.n_bars for row in rows],
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageState:
+    """With which definitions a symbol's year was analysed, and from when on that no longer holds; None: it does."""
+
+    definition_digest: str
+    stale_from: datetime | None
+
+
+def read_coverage(
+    connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str]
+) -> dict[tuple[str, int], CoverageState]:
+    """What is known of the analysed years of ``symbols``; a year that became stale as a whole is from year 1 on."""
+    rows = connection.execute(
+        sa.text("""
+            SELECT symbol, year, definition_digest,
+                CASE WHEN stale_from = '-infinity' THEN '0001-01-02 00:00+00' ELSE stale_from END
+            FROM analysis_coverage WHERE timeframe = :timeframe AND symbol = ANY (:symbols)
+        """),
+        {"timeframe": str(timeframe), "symbols": sorted(set(symbols))},
+    )
+    return {(symbol, year): CoverageState(digest, stale_from) for symbol, year, digest, stale_from in rows}
 
 
 def stale_analysis(

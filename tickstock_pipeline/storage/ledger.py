@@ -50,6 +50,19 @@ def read_ledger(
     ]
 
 
+def recently_stored(connection: sa.Connection, timeframe: Timeframe, days: int) -> list[str]:
+    """The symbols whose newest bar is at most so many days old."""
+    ledger = BAR_LEDGER.c
+    query = (
+        sa.select(ledger.symbol)
+        .distinct()
+        .where(
+            ledger.timeframe == timeframe.value, ledger.last_time > sa.func.now() - sa.func.make_interval(0, 0, 0, days)
+        )
+    )
+    return list(connection.scalars(query.order_by(ledger.symbol)))
+
+
 def input_timeframes(timeframe: Timeframe) -> tuple[Timeframe, ...]:
     """The series that the analysis of a timeframe depends on.
 
@@ -119,6 +132,59 @@ def lock_inputs(
     return input_revisions(connection, timeframe, wanted, first_year, last_year)
 
 
+@dataclass(frozen=True, slots=True)
+class InputState:
+    """What the ledger says of the input of one symbol's analysis.
+
+    Attributes
+    ----------
+    revision : as :func:`input_revisions` gives it
+    year_revision : that of the last year's own bars alone; 0: none was ever stored
+    n_bars : own bars stored of the last year
+    """
+
+    revision: int
+    year_revision: int
+    n_bars: int
+
+
+def input_states(
+    connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str], first_year: int | None, last_year: int
+) -> dict[str, InputState]:
+    """:func:`input_revisions`, and what is stored of the last year, in one question."""
+    wanted = sorted(set(symbols))
+    rows = connection.execute(
+        _INPUT_STATES,
+        {
+            "symbols": wanted,
+            "timeframe": str(timeframe),
+            "timeframes": [str(one) for one in input_timeframes(timeframe)],
+            "first_year": first_year or 0,
+            "last_year": last_year,
+        },
+    )
+    found = {symbol: InputState(int(revision), int(of_year), int(n_bars)) for symbol, revision, of_year, n_bars in rows}
+    return {symbol: found.get(symbol, InputState(0, 0, 0)) for symbol in wanted}
+
+
+def lock_free_inputs(connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> set[str]:
+    """Lock like :func:`lock_inputs`, but wait for nobody.
+
+    Returns
+    -------
+    The symbols that are locked; the others are being written or analysed by somebody else at the moment.
+    """
+    wanted = sorted(set(symbols))
+    timeframes = [str(one) for one in input_timeframes(timeframe)]
+    parameters = {"symbols": wanted, "timeframes": timeframes}
+    found = set(connection.scalars(_LOCK_FREE_SERIES, parameters | {"n": len(timeframes)}))
+    if len(found) < len(wanted):
+        # not there yet, or not free
+        connection.execute(_ADD_SERIES, parameters)
+        found = set(connection.scalars(_LOCK_FREE_SERIES, parameters | {"n": len(timeframes)}))
+    return found
+
+
 _ADD_SERIES = sa.text("""
     INSERT INTO bar_series (symbol, timeframe)
     SELECT symbol, timeframe FROM unnest(cast(:symbols AS text[])) symbol
@@ -130,4 +196,18 @@ _LOCK_SERIES = sa.text("""
         SELECT FROM bar_series WHERE symbol = ANY (:symbols) AND timeframe = ANY (:timeframes)
         ORDER BY symbol, timeframe FOR UPDATE
     ) locked
+""")
+_LOCK_FREE_SERIES = sa.text("""
+    SELECT symbol FROM (
+        SELECT symbol FROM bar_series WHERE symbol = ANY (:symbols) AND timeframe = ANY (:timeframes)
+        ORDER BY symbol, timeframe FOR UPDATE SKIP LOCKED
+    ) locked GROUP BY symbol HAVING count(*) = :n
+""")
+_INPUT_STATES = sa.text("""
+    SELECT symbol, sum(revision),
+        coalesce(sum(revision) FILTER (WHERE timeframe = :timeframe AND year = :last_year), 0),
+        coalesce(sum(n_bars) FILTER (WHERE timeframe = :timeframe AND year = :last_year), 0)
+    FROM bar_ledger
+    WHERE symbol = ANY (:symbols) AND timeframe = ANY (:timeframes) AND year BETWEEN :first_year AND :last_year
+    GROUP BY symbol
 """)

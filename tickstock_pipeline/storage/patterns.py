@@ -78,3 +78,20 @@ def latest_patterns(
         )
         for row in connection.execute(query).mappings()
     ]
+
+
+def held_revisions(
+    connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str], first: datetime, last: datetime
+) -> list[tuple[str, str, datetime, int]]:
+    """Our detections that hold, from one ``detection_timestamp`` to another: symbol, pattern, timestamp, revision."""
+    table = DAILY_PATTERNS.c
+    rows = connection.execute(
+        sa.select(table.symbol, table.pattern_type, table.detection_timestamp, table.revision).where(
+            table.symbol == sa.any_(sa.literal(sorted(set(symbols)), sa.ARRAY(sa.Text))),
+            table.timeframe == timeframe.value,
+            table.detection_timestamp.between(first, last),
+            table.bar_time.is_not(None),
+            table.retracted_at.is_(None),
+        )
+    )
+    return [(symbol, pattern, instant, revision) for symbol, pattern, instant, revision in rows]

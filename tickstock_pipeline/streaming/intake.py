@@ -1,0 +1,118 @@
+"""From entries of the streams to bars that may be stored: decoded, judged, the last revision of each key.
+
+What breaks a rule of ``market.bar`` or of the calendar is refused with the reason, for the same reasons as a
+provider's answer; what lies outside the regular session is counted and dropped.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tickstock_pipeline.market.bar import BoolArray, RefusedBar, refusal_reasons
+from tickstock_pipeline.market.calendar import TradingCalendar
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.bar_event import LiveBar, decode
+from tickstock_pipeline.messaging.bar_reader import Entry
+from tickstock_pipeline.providers.base import key_rules
+from tickstock_pipeline.storage.live_rows import BarKey, BarRow
+
+_RAW_SHOWN = 2000
+# A clock that is a little slow must not cost a bar.
+_TOLERANCE = np.timedelta64(60, "s")
+
+
+@dataclass(slots=True)
+class Intake:
+    """What a batch of entries holds.
+
+    Attributes
+    ----------
+    rows : bars to store by symbol, each symbol's in order of time; the last revision of each key
+    entries : by symbol and time, the entry whose bar is in ``rows``
+    by_symbol : all entries with a readable symbol
+    refused : (source, bar) of those that broke a rule
+    others : entries without a bar to store, unreadable or outside the session, of no symbol of ``by_symbol``
+    """
+
+    rows: dict[str, list[BarRow]] = field(default_factory=dict)
+    entries: dict[BarKey, Entry] = field(default_factory=dict)
+    by_symbol: dict[str, list[Entry]] = field(default_factory=dict)
+    refused: list[tuple[str, RefusedBar]] = field(default_factory=list)
+    others: list[Entry] = field(default_factory=list)
+    outside_session: int = 0
+
+
+def taken_in(entries: Iterable[Entry], calendar: TradingCalendar, now: np.datetime64) -> Intake:
+    """Judge entries.
+
+    Parameters
+    ----------
+    entries : those of a symbol in their order
+    now : UTC; a bar that has hardly begun by then is refused
+    """
+    intake = Intake()
+    read: list[tuple[Entry, LiveBar]] = []
+    for entry in entries:
+        try:
+            bar = decode(entry.raw)
+        except ValueError as error:
+            intake.others.append(entry)
+            intake.refused.append(("stream", _unreadable(entry, str(error))))
+            continue
+        intake.by_symbol.setdefault(bar.symbol, []).append(entry)
+        if bar.timeframe is Timeframe.MINUTE:
+            read.append((entry, bar))
+        else:
+            intake.refused.append((bar.source, _refused(bar, "only 1min bars are taken live")))
+    _judge(intake, read, calendar, now)
+    for rows in intake.rows.values():
+        rows.sort(key=lambda row: row.time)
+    return intake
+
+
+def _judge(
+    intake: Intake, read: Sequence[tuple[Entry, LiveBar]], calendar: TradingCalendar, now: np.datetime64
+) -> None:
+    if not read:
+        return
+    bars = [bar for _, bar in read]
+    time = np.array([bar.time for bar in bars], "int64").view("datetime64[us]")
+    open_, high, low, close, volume = (
+        np.array([getattr(bar, name) for bar in bars], np.float64)
+        for name in ("open", "high", "low", "close", "volume")
+    )
+    reasons = np.array(refusal_reasons(open_, high, low, close, volume), dtype=object)
+    has_not_ended: BoolArray = np.greater(time + _MINUTE, now + _TOLERANCE)
+    rules = [*key_rules(Timeframe.MINUTE, time, calendar), (has_not_ended, "the bar has not ended")]
+    for broken, reason in reversed(rules):
+        reasons[broken] = reason
+    is_inside = calendar.in_session(Timeframe.MINUTE, time)
+    whole = np.rint(volume)
+    latest: dict[BarKey, BarRow] = {}
+    for at, (entry, bar) in enumerate(read):
+        if reasons[at]:
+            intake.refused.append((bar.source, _refused(bar, str(reasons[at]))))
+        elif not is_inside[at]:
+            intake.outside_session += 1
+        else:
+            key = (bar.symbol, bar.time)
+            latest[key] = BarRow(
+                bar.symbol, bar.time, bar.open, bar.high, bar.low, bar.close, int(whole[at]), bar.source
+            )
+            intake.entries[key] = entry
+    for row in latest.values():
+        intake.rows.setdefault(row.symbol, []).append(row)
+
+
+_MINUTE = np.timedelta64(1, "m")
+
+
+def _refused(bar: LiveBar, reason: str) -> RefusedBar:
+    raw: dict[str, object] = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume")}
+    return RefusedBar(bar.symbol, bar.timeframe, f"{np.datetime64(bar.time, 'us')}Z", reason, raw)
+
+
+def _unreadable(entry: Entry, reason: str) -> RefusedBar:
+    text = entry.raw.decode("utf-8", errors="replace")[:_RAW_SHOWN]
+    return RefusedBar("", Timeframe.MINUTE, "", reason, {"message": text})

@@ -1,0 +1,82 @@
+"""From the outbox to Redis, after the commit.
+
+The worker publishes what it has just committed, and marks it a moment later, many rows at once. What a worker
+committed and could not publish, some worker sends a little later. So nothing is lost; what is sent twice has the same
+``flow_id``.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import redis
+import sqlalchemy as sa
+
+from tickstock_pipeline.messaging.channels import MARKET_DATA, PATTERN_FIELD, PATTERN_STREAM, PATTERNS
+from tickstock_pipeline.messaging.connection import named_errors
+from tickstock_pipeline.storage.outbox import Message, left_over, mark_published
+
+KEPT_EVENTS = 100_000
+"""Pattern events in the stream ``pattern_events``; older ones are trimmed."""
+
+_OTHERS_BUSINESS_S = 2.0
+
+
+class Publisher:
+    """Publishes for one worker.
+
+    Parameters
+    ----------
+    client : of Redis
+    kept_events : length of the stream ``pattern_events``
+    """
+
+    def __init__(self, client: "redis.Redis", *, kept_events: int = KEPT_EVENTS) -> None:
+        self._client = client
+        self._kept_events = kept_events
+        self._unmarked: list[int] = []
+
+    @property
+    def has_marks_to_set(self) -> bool:
+        """Whether rows have been published and not marked."""
+        return bool(self._unmarked)
+
+    def publish(self, outbox_id: int | None, messages: Sequence[Message]) -> None:
+        """Publish the messages of one row, all of them or none, and remember to mark it.
+
+        Raises
+        ------
+        MessagingError
+            If Redis did not take them: they are left to :meth:`sweep`.
+        """
+        if outbox_id is None:
+            return
+        self._send(messages)
+        self._unmarked.append(outbox_id)
+
+    def publish_bars(self, raws: Iterable[bytes]) -> None:
+        """Publish bars as market data events, as they came."""
+        with named_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for raw in raws:
+                pipeline.publish(MARKET_DATA, raw)
+            pipeline.execute()
+
+    def sweep(self, engine: sa.Engine) -> int:
+        """Publish what workers have left over; how many messages that were."""
+        with engine.begin() as connection:
+            marks = list(self._unmarked)
+            mark_published(connection, marks)
+            rows = left_over(connection, older_than_s=_OTHERS_BUSINESS_S)
+            for row in rows:
+                self._send(row.messages)
+            mark_published(connection, [row.id for row in rows])
+        self._unmarked = self._unmarked[len(marks) :]
+        return sum(len(row.messages) for row in rows)
+
+    def _send(self, messages: Sequence[Message]) -> None:
+        with named_errors():
+            pipeline = self._client.pipeline(transaction=True)
+            for channel, payload in messages:
+                pipeline.publish(channel, payload)
+                if channel == PATTERNS:
+                    pipeline.xadd(PATTERN_STREAM, {PATTERN_FIELD: payload}, maxlen=self._kept_events, approximate=True)
+            pipeline.execute()

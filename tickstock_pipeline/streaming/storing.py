@@ -1,0 +1,334 @@
+"""Live bars of one window into the database: bars, their analysis, and what is to be told of them, in one transaction.
+
+1. Check that the shards are still ours. From here to the commit they cannot change hands.
+2. Lock the series that nobody else is writing or analysing; the others wait for the next batch, with all their bars.
+3. Upsert the bars. Go on with those that are new or different; a repeat ends here.
+4. Series that hold exactly what was stored before take their bars in; of the others the bars are put on the backlog.
+5. Write values, detections and coverage; the coarser periods to roll up; the outbox and the integration log.
+
+If the database refuses, the batch is halved until the bad symbol stands alone. Its bars are stored without analysis if
+that is what was refused.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import sqlalchemy as sa
+
+from tickstock_pipeline.batch.commit import commit_together
+from tickstock_pipeline.batch.outcome import Outcome, Status, failures
+from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.coverage import Coverage, record_coverage
+from tickstock_pipeline.storage.detections import replace_detections
+from tickstock_pipeline.storage.ledger import InputState, input_states, lock_free_inputs
+from tickstock_pipeline.storage.live_rows import BarKey, BarRow, upsert_bars, write_values
+from tickstock_pipeline.storage.live_work import (
+    InputChange,
+    OpenPeriod,
+    add_open_periods,
+    add_to_backlog,
+    follow_input,
+)
+from tickstock_pipeline.storage.outbox import Message, put
+from tickstock_pipeline.streaming.advance import Tail, advance, values_of, window_of_tail
+from tickstock_pipeline.streaming.announcing import (
+    Moment,
+    found_detections,
+    stored_key,
+    tell_complete,
+    tell_patterns,
+    tell_retractions,
+)
+from tickstock_pipeline.streaming.desk import Desk, Told
+from tickstock_pipeline.streaming.series_book import ActivePlan, WarmSeries
+from tickstock_pipeline.streaming.windows import LiveWindow
+
+_logger = logging.getLogger(__name__)
+
+CORRECTED = "bar corrected"
+
+
+@dataclass(slots=True)
+class Stored:
+    """What became of a batch.
+
+    Attributes
+    ----------
+    written : the bars that were new or different, and whether each is new
+    deferred : symbols that somebody else is writing at the moment; nothing of them was stored
+    refused : symbols whose bars the database does not take, and why
+    told : what is to be published
+    n_analysed, n_unanalysed : bars written with analysis, and without
+    analysis_s : seconds that series took to take in their bars
+    analysis_error : what an analysis raised; empty: nothing
+    """
+
+    written: dict[BarKey, bool] = field(default_factory=dict)
+    deferred: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    n_patterns: int = 0
+    n_analysed: int = 0
+    n_unanalysed: int = 0
+    analysis_s: float = 0.0
+    analysis_error: str = ""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What one transaction has done, to be believed once it has committed."""
+
+    window: LiveWindow
+    symbols: Sequence[str]
+    written: dict[BarKey, bool] = field(default_factory=dict)
+    deferred: set[str] = field(default_factory=set)
+    opened: list[OpenPeriod] = field(default_factory=list)
+    closed: list[OpenPeriod] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    outbox_id: int | None = None
+    n_patterns: int = 0
+    n_analysed: int = 0
+    n_unanalysed: int = 0
+    analysis_s: float = 0.0
+    analysis_error: str = ""
+
+
+Write = Callable[[sa.Connection, Sequence[str], bool], Attempt]
+"""Writes some symbols within a transaction, with analysis or without; may be called again."""
+
+
+def store_minutes(
+    desk: Desk,
+    window: LiveWindow,
+    rows: Mapping[str, Sequence[BarRow]],
+    *,
+    is_analysed: bool,
+    received_at: float,
+) -> Stored:
+    """Store live minutes of one window.
+
+    Parameters
+    ----------
+    rows : by symbol, in order of time
+    is_analysed : False leaves the analysis for later
+    received_at : Unix seconds
+
+    Raises
+    ------
+    LeaseLostError
+        If one of the shards has been taken over: nothing is stored.
+    StorageError
+        If the database does not answer.
+    """
+
+    def write(connection: sa.Connection, symbols: Sequence[str], with_analysis: bool) -> Attempt:
+        attempt = Attempt(window, symbols)
+        desk.begin(connection, symbols)
+        free = lock_free_inputs(connection, Timeframe.MINUTE, symbols)
+        attempt.deferred = set(symbols) - free
+        given = [row for symbol in symbols if symbol in free for row in rows[symbol]]
+        moment = desk.moment(Timeframe.MINUTE, received_at)
+        write_bars_with_analysis(connection, desk, attempt, given, moment, with_analysis=with_analysis)
+        attempt.outbox_id = put(connection, attempt.messages)
+        return attempt
+
+    return committed(desk, window, sorted(rows), write, is_analysed=is_analysed)
+
+
+def committed(desk: Desk, window: LiveWindow, symbols: Sequence[str], write: Write, *, is_analysed: bool) -> Stored:
+    """Commit symbols together, bisecting, and take note of what has been committed.
+
+    Parameters
+    ----------
+    symbols : sorted
+    """
+    stored = Stored()
+
+    def run(chosen: Sequence[str], with_analysis: bool) -> list[Outcome]:
+        attempts: dict[tuple[str, ...], Attempt] = {}
+
+        def write_outcomes(connection: sa.Connection, items: Sequence[str]) -> list[Outcome]:
+            attempts[tuple(items)] = write(connection, items, with_analysis)
+            return [Outcome(Partition(symbol, window.year), Status.WRITTEN) for symbol in items]
+
+        outcomes = commit_together(desk.engine, chosen, write_outcomes, lambda symbol: [Partition(symbol, window.year)])
+        failed = {outcome.partition.symbol for outcome in failures(outcomes)}
+        for items, attempt in attempts.items():
+            if not failed & set(items):
+                _take_note(desk, attempt, stored)
+        return failures(outcomes)
+
+    for failure in run(symbols, is_analysed):
+        symbol = failure.partition.symbol
+        _logger.warning("storing failed symbol=%s reason=%s", symbol, failure.error)
+        for again in run([symbol], False):
+            stored.refused[symbol] = again.error
+    return stored
+
+
+def _take_note(desk: Desk, attempt: Attempt, stored: Stored) -> None:
+    timeframe = attempt.window.timeframe
+    desk.book.confirm(timeframe, attempt.symbols)
+    desk.book.wait(timeframe, attempt.waiting)
+    desk.open_periods.close(attempt.closed)
+    desk.open_periods.open(attempt.opened)
+    stored.written.update(attempt.written)
+    stored.deferred |= attempt.deferred
+    if attempt.outbox_id is not None:
+        stored.told.append(Told(attempt.outbox_id, tuple(attempt.messages)))
+    stored.n_patterns += attempt.n_patterns
+    stored.n_analysed += attempt.n_analysed
+    stored.n_unanalysed += attempt.n_unanalysed
+    stored.analysis_s += attempt.analysis_s
+    stored.analysis_error = attempt.analysis_error or stored.analysis_error
+
+
+def write_bars_with_analysis(
+    connection: sa.Connection,
+    desk: Desk,
+    attempt: Attempt,
+    given: Sequence[BarRow],
+    moment: Moment,
+    *,
+    with_analysis: bool,
+    is_derived: bool = False,
+) -> None:
+    """Steps 3 to 5 for bars of series that are locked, apart from the outbox.
+
+    Parameters
+    ----------
+    is_derived : the bars are rolled up; one that a provider gave stays as it is
+    """
+    window = attempt.window
+    timeframe, span = window.timeframe, (window.first_input_year, window.year)
+    symbols = {row.symbol for row in given}
+    before = input_states(connection, timeframe, symbols, *span)
+    attempt.written = upsert_bars(connection, timeframe, given, only_over_same_source=is_derived)
+    if not attempt.written:
+        return
+    changed: dict[str, list[BarRow]] = {}
+    for row in given:
+        if (row.symbol, row.time) in attempt.written:
+            changed.setdefault(row.symbol, []).append(row)
+    after = input_states(connection, timeframe, changed, *span)
+    if timeframe is Timeframe.MINUTE:
+        _open_periods_of_minutes(connection, desk, attempt, before, after)
+    active = desk.book.plans.get(timeframe)
+    warm: dict[str, WarmSeries] = {}
+    if with_analysis and active is not None:
+        for symbol in changed:
+            one = desk.book.warm(timeframe, symbol, window)
+            if one is not None and one.revision == before[symbol].revision:
+                warm[symbol] = one
+    tails = _advanced(desk, attempt, warm, changed)
+    desk.book.drop(timeframe, changed.keys() - tails.keys())
+    left = [key for key in attempt.written if key[0] not in tails]
+    add_to_backlog(connection, timeframe, sorted(left))
+    attempt.waiting = sorted({symbol for symbol, _ in left})
+    attempt.n_unanalysed = len(left)
+    attempt.n_analysed = len(attempt.written) - len(left)
+    if tails and active is not None:
+        _write_tails(connection, desk, attempt, active, tails, warm, after, moment)
+
+
+def _advanced(
+    desk: Desk, attempt: Attempt, warm: Mapping[str, WarmSeries], changed: Mapping[str, Sequence[BarRow]]
+) -> dict[str, Tail]:
+    for one in warm.values():
+        one.is_touched = True
+    started = time.perf_counter()
+    try:
+        return advance(warm, changed, attempt.window.timeframe)
+    except Exception as error:  # noqa: BLE001 - a definition may run any function of a library; bars are stored anyway
+        attempt.analysis_error = f"{type(error).__name__}: {error}"
+        return {}
+    finally:
+        attempt.analysis_s = time.perf_counter() - started
+
+
+def _write_tails(
+    connection: sa.Connection,
+    desk: Desk,
+    attempt: Attempt,
+    active: ActivePlan,
+    tails: Mapping[str, Tail],
+    warm: Mapping[str, WarmSeries],
+    after: Mapping[str, InputState],
+    moment: Moment,
+) -> None:
+    window, definitions = attempt.window, active.plan.definitions
+    ordered = [tails[symbol] for symbol in sorted(tails)]
+    keys: list[BarKey] = []
+    newest: dict[str, int] = {}
+    for tail in ordered:
+        keys += [(tail.symbol, bar_time) for bar_time in tail.times]
+        newest[tail.symbol] = len(keys) - 1
+    values = values_of(ordered)
+    write_values(connection, definitions, active.layout, keys, values, newest)
+    marked = [tail for tail in ordered if tail.is_revised or any(result.detections for result in tail.results)]
+    items = {tail.symbol: window_of_tail(warm[tail.symbol], tail, desk.calendar) for tail in marked}
+    replaced = [items[tail.symbol] for tail in marked if tail.is_revised]
+    if items:
+        found, retracted = replace_detections(connection, window.timeframe, list(items.values()), replaced)
+        revisions = {stored_key(key): key.revision for key in found}
+        attempt.messages += tell_patterns(connection, found_detections(items.values(), revisions), moment)
+        attempt.messages += tell_retractions(connection, window.timeframe, retracted, moment, CORRECTED)
+        attempt.n_patterns = len(found)
+    first_of_year = desk.windows.of_year(window.timeframe, window.year)[0]
+    coverage = []
+    for tail in ordered:
+        one, state = warm[tail.symbol], after[tail.symbol]
+        one.revision, one.n_bars = state.revision, state.n_bars
+        if one.is_covered:
+            coverage.append(
+                Coverage(
+                    tail.symbol,
+                    window.timeframe,
+                    window.year,
+                    active.digest,
+                    anchor=first_of_year.anchor,
+                    covered_through=np.datetime64(tail.times[-1], "us"),
+                    n_bars=state.n_bars,
+                )
+            )
+    record_coverage(connection, coverage)
+    told = [at for at, key in enumerate(keys) if key in attempt.written]
+    n_patterns = [len(result.detections) for tail in ordered for result in tail.results]
+    attempt.messages += tell_complete(
+        definitions, [keys[at] for at in told], values[told], [n_patterns[at] for at in told]
+    )
+
+
+def _open_periods_of_minutes(
+    connection: sa.Connection,
+    desk: Desk,
+    attempt: Attempt,
+    before: Mapping[str, InputState],
+    after: Mapping[str, InputState],
+) -> None:
+    opened: dict[OpenPeriod, None] = {}
+    first_day: dict[str, int] = {}
+    for symbol, bar_time in attempt.written:
+        hour, day = desk.periods.of(Timeframe.MINUTE, bar_time)
+        first_day[symbol] = min(day.key, first_day.get(symbol, day.key))
+        opened[OpenPeriod(symbol, hour.timeframe, hour.key)] = None
+        opened[OpenPeriod(symbol, day.timeframe, day.key)] = None
+    attempt.opened = list(opened)
+    add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
+    changes = [
+        InputChange(
+            symbol,
+            attempt.window.year,
+            before[symbol].year_revision,
+            after[symbol].year_revision,
+            np.datetime64(day, "us").astype("datetime64[D]").item(),
+        )
+        for symbol, day in first_day.items()
+    ]
+    for into in (Timeframe.HOURLY, Timeframe.DAILY):
+        follow_input(connection, into, changes)

@@ -1,0 +1,159 @@
+"""A batch of entries from the streams to what is stored, published and acknowledged, in this order."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from tickstock_pipeline.market.bar import RefusedBar
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.bar_reader import BarReader, Entry
+from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER
+from tickstock_pipeline.storage.bars import record_refused
+from tickstock_pipeline.storage.live_rows import BarKey, BarRow
+from tickstock_pipeline.streaming.breaker import Breaker
+from tickstock_pipeline.streaming.desk import Desk
+from tickstock_pipeline.streaming.intake import Intake, taken_in
+from tickstock_pipeline.streaming.publisher import Publisher
+from tickstock_pipeline.streaming.storing import Stored, store_minutes
+from tickstock_pipeline.streaming.vital_signs import Tally
+from tickstock_pipeline.streaming.windows import LiveWindow
+
+_logger = logging.getLogger(__name__)
+
+
+class BarTaker:
+    """Takes batches in, for one worker.
+
+    Parameters
+    ----------
+    saw : is told of the bars that have been stored
+
+    Attributes
+    ----------
+    deferred : entries of symbols that somebody else was writing; they come first in the next batch
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        reader: BarReader,
+        publisher: Publisher,
+        breaker: Breaker,
+        tally: Tally,
+        saw: Callable[[Iterable[BarKey]], None],
+    ) -> None:
+        self._desk = desk
+        self._reader = reader
+        self._publisher = publisher
+        self._breaker = breaker
+        self._tally = tally
+        self._saw = saw
+        self.deferred: list[Entry] = []
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Store, publish and acknowledge entries; some may be deferred.
+
+        Raises
+        ------
+        LeaseLostError
+            If a shard has been taken over; nothing of that batch is acknowledged.
+        StorageError, MessagingError
+            If PostgreSQL or Redis do not answer.
+        """
+        received_at = time.time()
+        started = time.perf_counter()
+        self.deferred = []
+        intake = taken_in(entries, self._desk.calendar, np.datetime64(round(received_at * 1e6), "us"))
+        lag_ms = max(received_at * 1e3 - min(entry.arrived_ms for entry in entries), 0.0)
+        is_analysed = self._breaker.allows_analysis(lag_ms / 1e3)
+        self._quarantine(intake)
+        deferred: set[str] = set()
+        n_written = 0
+        for window, rows in self._by_window(intake).items():
+            free = {symbol: of_symbol for symbol, of_symbol in rows.items() if symbol not in deferred}
+            stored = store_minutes(
+                self._desk, window, free, is_analysed=is_analysed and bool(free), received_at=received_at
+            )
+            deferred |= stored.deferred
+            n_written += len(stored.written)
+            self._judge(stored, free)
+            self._publish(intake, stored, free)
+            self._saw(stored.written)
+        done = [*intake.others]
+        for symbol, of_symbol in intake.by_symbol.items():
+            (self.deferred if symbol in deferred else done).extend(of_symbol)
+        self._reader.acknowledge(done)
+        tally = self._tally
+        tally.entries += len(done)
+        tally.bars += n_written
+        tally.batches += 1
+        tally.outside_session += intake.outside_session
+        tally.lag_ms, tally.last_batch_bars = lag_ms, n_written
+        tally.last_batch_ms = (time.perf_counter() - started) * 1e3
+
+    def _by_window(self, intake: Intake) -> dict[LiveWindow, dict[str, list[BarRow]]]:
+        found: dict[LiveWindow, dict[str, list[BarRow]]] = {}
+        for symbol, rows in intake.rows.items():
+            for row in rows:
+                window = self._desk.windows.at(Timeframe.MINUTE, row.time)
+                found.setdefault(window, {}).setdefault(symbol, []).append(row)
+        return dict(sorted(found.items(), key=lambda item: item[0].first))
+
+    def _quarantine(self, intake: Intake) -> None:
+        if not intake.refused:
+            return
+        by_source: dict[str, list[RefusedBar]] = {}
+        for source, bar in intake.refused:
+            by_source.setdefault(source, []).append(bar)
+        with self._desk.engine.begin() as connection:
+            for source, bars in sorted(by_source.items()):
+                record_refused(connection, bars, source)
+        self._tally.quarantined += len(intake.refused)
+        reason = intake.refused[0][1].reason
+        _logger.warning("quarantined bars=%d reason=%s", len(intake.refused), reason)
+
+    def _judge(self, stored: Stored, rows: dict[str, list[BarRow]]) -> None:
+        tally = self._tally
+        tally.unanalysed_bars += stored.n_unanalysed
+        tally.repeats += sum(map(len, rows.values())) - len(stored.written)
+        if stored.n_patterns:
+            tally.patterns += stored.n_patterns
+            tally.last_pattern_at = time.time()
+        if stored.analysis_error:
+            _logger.error("analysis failed bars=%d reason=%s", stored.n_unanalysed, stored.analysis_error)
+            self._breaker.saw_failure(stored.analysis_error)
+        elif stored.n_analysed:
+            self._breaker.saw_success(stored.analysis_s)
+        if stored.refused:
+            refused = [
+                RefusedBar(
+                    symbol,
+                    Timeframe.MINUTE,
+                    f"{np.datetime64(row.time, 'us')}Z",
+                    f"the database refuses it: {reason}",
+                    {name: getattr(row, name) for name in ("open", "high", "low", "close", "volume")},
+                )
+                for symbol, reason in stored.refused.items()
+                for row in rows[symbol]
+            ]
+            with self._desk.engine.begin() as connection:
+                record_refused(connection, refused, "stream")
+            tally.quarantined += len(refused)
+            self._breaker.saw_error()
+
+    def _publish(self, intake: Intake, stored: Stored, rows: dict[str, list[BarRow]]) -> None:
+        raws = []
+        for symbol, of_symbol in rows.items():
+            if symbol in stored.deferred or symbol in stored.refused:
+                continue
+            for row in of_symbol:
+                entry = intake.entries[symbol, row.time]
+                # A repeat may have been stored by somebody who did not come to publishing it.
+                is_told = (symbol, row.time) in stored.written or entry.is_repeat
+                if is_told and entry.via != VIA_CONSUMER:
+                    raws.append(entry.raw)
+        self._publisher.publish_bars(raws)
+        for told in stored.told:
+            self._publisher.publish(told.outbox_id, told.messages)
