@@ -12,6 +12,7 @@ from tickstock_pipeline.cli import (
     db,
     doctor,
     env,
+    feed,
     gateway,
     import_bars,
     jobs,
@@ -39,6 +40,7 @@ app.command("patterns", epilog=patterns.EXAMPLES)(patterns.patterns)
 app.command("import", epilog=import_bars.EXAMPLES)(import_bars.import_bars)
 app.command("jobs", epilog=jobs.EXAMPLES)(jobs.jobs)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
+app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)

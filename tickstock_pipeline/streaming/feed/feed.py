@@ -35,6 +35,7 @@ from tickstock_pipeline.streaming.feed.source import Delivery, LiveSource, Origi
 from tickstock_pipeline.streaming.feed.standby import Standby, Standing
 from tickstock_pipeline.streaming.feed.state import FeedState
 from tickstock_pipeline.streaming.feed.supervisor import Patience, Supervisor
+from tickstock_pipeline.streaming.feed.turn import TURN_S, FeedTurn
 from tickstock_pipeline.streaming.feed.writer import StreamWriter
 
 _logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Feed:
     clients : two clients of Redis, of :func:`tickstock_pipeline.messaging.connection.connect`: for bars, for the rest
     history : fills gaps; None: they stay
     stand_in : serves while the source is down; None: nobody does
+    ask_market : asks a provider for the market's phase
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Feed:
         *,
         history: HistoricalProvider | None = None,
         stand_in: HistoricalProvider | None = None,
+        ask_market: Callable[[], str] | None = None,
         options: FeedOptions | None = None,
     ) -> None:
         self.options = options = options or FeedOptions()
@@ -134,23 +137,28 @@ class Feed:
             *(self.state, self.inbox, self.clock, self.writer.written, self.gaps.filling),
             Standing() if self.standby is None else self.standby.standing,
         )
-        self.signs = FeedSigns(parts, self._client, calendar)
+        self.signs = FeedSigns(parts, self._client, calendar, ask_market)
+        self._turn = FeedTurn(self._client)
         self._up_before = False
 
     async def run(self) -> None:
-        """Feed until cancelled.
+        """Wait until no other feed runs, then feed until cancelled.
 
         Raises
         ------
         ProviderRefusedError
             If the source refuses us.
+        AlreadyRunningError
+            If another feed has taken over.
         MessagingError
             If Redis does not answer at the start.
         """
+        await self._take_turn()
         await self._follow()
         await self.writer.begin()
-        tasks = [self._work(), self._supervisor.run(), self.gaps.run(), self._keep_following()]
+        tasks = [self._work(), self._supervisor.run(), self.gaps.run(), self._keep_following(), self._keep_turn()]
         tasks += [self.writer.keep_quarantine(), self.signs.keep_showing(self.options.state_every)]
+        tasks.append(self.signs.keep_asking())
         if self.standby is not None:
             tasks.append(self.standby.run())
         running = [asyncio.create_task(task) for task in tasks]
@@ -173,6 +181,7 @@ class Feed:
             async with asyncio.timeout(5):
                 await self.writer.store_refused()
                 await asyncio.to_thread(self.signs.stopped)
+                await asyncio.to_thread(self._turn.give_up)
         except (TimeoutError, MessagingError) as error:
             _logger.warning("stopping failed reason=%s", type(error).__name__)
         self.gaps.close()
@@ -246,6 +255,22 @@ class Feed:
 
     def _is_open(self) -> bool:
         return market_status(self._calendar, np.datetime64("now", "us")).phase is MarketPhase.REGULAR
+
+    async def _take_turn(self) -> None:
+        is_told = False
+        while not await asyncio.to_thread(self._turn.take):
+            if not is_told:
+                _logger.warning("another feed runs: standing by")
+                is_told = True
+            await asyncio.sleep(TURN_S / 20)
+
+    async def _keep_turn(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_S / 5)
+            try:
+                await asyncio.to_thread(self._turn.keep)
+            except MessagingError as error:
+                _logger.debug("turn not kept reason=%s", error.message)
 
     async def _keep_following(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from tickstock_pipeline.streaming.feed.writer import Written
 _logger = logging.getLogger(__name__)
 
 _EXPIRY_S = 15
+_ASK_MARKET_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,21 @@ class FeedSigns:
     Parameters
     ----------
     client : of :func:`tickstock_pipeline.messaging.connection.connect`
+    ask_market : asks a provider for the market's phase; may take a while
     """
 
-    def __init__(self, parts: FeedParts, client: "redis.Redis", calendar: TradingCalendar) -> None:
+    def __init__(
+        self,
+        parts: FeedParts,
+        client: "redis.Redis",
+        calendar: TradingCalendar,
+        ask_market: Callable[[], str] | None = None,
+    ) -> None:
         self._parts = parts
         self._client = client
         self._calendar = calendar
+        self._ask_market = ask_market
+        self._providers_market = ""
         self._changed = asyncio.Event()
         self._told: tuple[Status, str] | None = None
         self._told_at = 0.0
@@ -76,6 +87,12 @@ class FeedSigns:
             except TimeoutError:
                 pass
             self._changed.clear()
+
+    async def keep_asking(self) -> None:
+        """Ask the provider for the market's phase every few minutes, until cancelled."""
+        while self._ask_market is not None:
+            self._providers_market = await asyncio.to_thread(self._ask_market)
+            await asyncio.sleep(_ASK_MARKET_S)
 
     def stopped(self) -> None:
         """Tell that the feed ends."""
@@ -108,6 +125,7 @@ class FeedSigns:
             "last_message": _instant(state.last_heard_at),
             "market_time": _instant(parts.clock.newest_ms / 1_000),
             "market": market.phase.value,
+            "provider_market": self._providers_market,
             "is_early_close": market.is_early_close,
             "symbols": state.symbols,
             "connections": state.connections,
