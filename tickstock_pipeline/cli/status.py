@@ -30,7 +30,7 @@ _STATE_STYLES = {State.UP: "green", State.DOWN: "bold red", State.NOT_STARTED: "
 
 
 def status(as_json: JsonOption = False) -> None:
-    """Show which services run, how the live feed is, what is stored and analysed, what was refused, and what happened last.
+    """Show which services run, how the live feed is, what is stored, analysed and refused, and what happened last.
 
     Exit code 1 if nothing runs, a service is down, or the database has another schema version.
     """

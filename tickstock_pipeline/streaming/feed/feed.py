@@ -40,7 +40,8 @@ from tickstock_pipeline.streaming.feed.writer import StreamWriter
 
 _logger = logging.getLogger(__name__)
 
-_LOOK_BACK = np.timedelta64(5, "m")
+# As far back as a provider sends a minute again because of late trades.
+_LOOK_BACK = np.timedelta64(15, "m")
 _TICK_S = 0.1
 _MINUTE_MS = 60_000
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import sqlalchemy as sa
@@ -44,6 +44,7 @@ MOST_SESSIONS = 5
 """Gaps are filled so far back at most; what is older is for imports."""
 
 _RETRY_S = 30.0
+_FAST_DAYS = timedelta(days=4)
 _MINUTE = np.timedelta64(1, "m")
 
 
@@ -202,10 +203,9 @@ class GapFiller:
             await self._inbox.put(Delivery(bars, Origin.FILL, asked_at))
 
     def _missing(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> list[LiveBar]:
-        now = self._now()
-        first, last = day_of(since), day_of(now)
-        fetched = provider.fetch_bars(symbol, Timeframe.MINUTE, first, max(first, last))
-        bars = closed(fetched.bars, self._calendar, now).since(since)
+        first, last = days_of_gap(since, self._now())
+        fetched = provider.fetch_bars(symbol, Timeframe.MINUTE, first, last)
+        bars = closed(fetched.bars, self._calendar, np.datetime64("now", "us")).since(since)
         try:
             with self._engine.connect() as connection:
                 stored = read_bars(connection, Timeframe.MINUTE, [symbol], since).get(symbol)
@@ -229,6 +229,16 @@ class GapFiller:
 def day_of(moment: np.datetime64) -> date:
     """The date on the exchange's clock of an instant (UTC)."""
     return date.fromisoformat(str(exchange_date(np.asarray(moment, "datetime64[us]"))))
+
+
+def days_of_gap(since: np.datetime64, now: np.datetime64) -> tuple[date, date]:
+    """The first and last date to ask for.
+
+    A market that is played again faster than it happened may have gone on by days while nothing was heard of it.
+    """
+    first = day_of(since)
+    last = min(day_of(now) + _FAST_DAYS, day_of(np.datetime64("now", "us")))
+    return first, max(first, last)
 
 
 def live_bars(bars: Bars, source: str, quality: str) -> list[LiveBar]:

@@ -19,7 +19,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.streaming.feed.gaps import day_of, live_bars
+from tickstock_pipeline.streaming.feed.gaps import days_of_gap, live_bars
 from tickstock_pipeline.streaming.feed.inbox import Inbox
 from tickstock_pipeline.streaming.feed.source import Delivery, Origin
 
@@ -133,8 +133,8 @@ class Standby:
         await asyncio.gather(*(ask() for _ in range(self._provider.concurrency)))
 
     def _latest(self, symbol: str) -> list[LiveBar]:
-        now = self._now()
-        today = day_of(now)
-        fetched = self._provider.fetch_bars(symbol, Timeframe.MINUTE, today, today)
-        bars = closed(fetched.bars, self._calendar, now).since(now - _LOOK_BACK)
+        since = self._now() - _LOOK_BACK
+        first, last = days_of_gap(since, self._now())
+        fetched = self._provider.fetch_bars(symbol, Timeframe.MINUTE, first, last)
+        bars = closed(fetched.bars, self._calendar, np.datetime64("now", "us")).since(since)
         return live_bars(bars, fetched.source or self._provider.name, STOOD_IN)

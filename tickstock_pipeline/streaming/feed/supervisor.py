@@ -76,6 +76,7 @@ class Supervisor:
         self._on_warning = on_warning
         self._failures = 0
         self._silences = 0
+        self._last_reason = ""
 
     async def run(self) -> None:
         """Listen until cancelled.
@@ -89,12 +90,15 @@ class Supervisor:
             line = _Line(self._inbox, self._on_up, self._on_warning)
             reason = await self._until_end(line)
             if line.n_heard:
-                self._silences = 0
+                self._silences, self._last_reason = 0, ""
             if line.n_heard or line.age > self._patience.serving:
                 self._failures = 0
             self._on_down(reason)
             wait = self._back_off()
-            _logger.warning("connection ended source=%s retry_s=%.1f reason=%s", self._source.name, wait, reason)
+            # a server that is down for hours must not fill the log
+            level = logging.DEBUG if reason == self._last_reason else logging.WARNING
+            self._last_reason = reason
+            _logger.log(level, "connection ended source=%s retry_s=%.1f reason=%s", self._source.name, wait, reason)
             await asyncio.sleep(wait)
 
     async def _until_end(self, line: "_Line") -> str:

@@ -12,7 +12,6 @@ from alembic.migration import MigrationContext
 from tickstock_pipeline.errors import DatabaseLoginError, DatabaseUnreachableError, SchemaVersionError
 from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
 from tickstock_pipeline.storage import (
-    delivery_tables,
     schema,
     universe_tables,  # noqa: F401 - declares its tables
 )

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pytest
@@ -20,9 +20,12 @@ from tickstock_pipeline.messaging.bar_event import LiveBar, decode
 from tickstock_pipeline.messaging.bar_stream import BAR_FIELD, shard_count
 from tickstock_pipeline.messaging.channels import FEED_STATE, bar_stream
 from tickstock_pipeline.messaging.connection import connect
+from tickstock_pipeline.providers.alpha_vantage import AlphaVantageProvider
+from tickstock_pipeline.providers.limits import request_budget
 from tickstock_pipeline.providers.polygon import PolygonProvider
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
+from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.streaming.feed.feed import Feed, FeedOptions
 from tickstock_pipeline.streaming.feed.polygon_events import PolygonSource
 from tickstock_pipeline.streaming.feed.source import LiveSource
@@ -68,17 +71,6 @@ def minutes() -> dict[str, Bars]:
 def server(minutes: dict[str, Bars]) -> Iterator[ReplayServer]:
     with ReplayServer(MemorySource(minutes.values()), api_key="right") as found:
         yield found
-
-
-class Unlimited:
-    """A budget without a limit."""
-
-    def acquire(self) -> None:
-        return
-
-
-def history_of(server: ReplayServer) -> PolygonProvider:
-    return PolygonProvider(base_url=server.url, api_key=SecretStr("right"), budget=Unlimited(), timeout=5.0)
 
 
 def until(is_so: Callable[[], bool], what: str, wait_s: float = WAIT_S) -> None:
@@ -135,20 +127,28 @@ class RunningFeed:
     def until_connected(self, times: int = 1) -> None:
         until(lambda: self.feed.state.connections >= times and self.feed.state.is_connected, f"connection {times}")
 
+    def until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait for what the feed does."""
+        until(is_so, what)
+
     def until_keys(self, wanted: set[tuple[str, int]]) -> None:
         """Wait until exactly these bars are on the streams, as (symbol, microseconds)."""
         try:
-            until(lambda: wanted <= set(self.keys()), f"{len(wanted)} bars on the stream")
+            until(lambda: wanted <= set(self.keys_on_streams()), f"{len(wanted)} bars on the stream")
         except AssertionError:
-            print(self.feed.signs.details())  # noqa: T201 - what a failure needs
+            print(self.feed.signs.details())
             raise
-        assert set(self.keys()) == wanted
+        assert set(self.keys_on_streams()) == wanted
 
     def bars(self) -> list[LiveBar]:
         """Everything on the streams, each symbol's in the order of the stream."""
         return bars_on_streams(self.client)
 
-    def keys(self) -> list[tuple[str, int]]:
+    def latest(self) -> dict[tuple[str, int], tuple[float, ...]]:
+        """The values that each bar has in the end."""
+        return {(bar.symbol, bar.time): values_of(bar) for bar in self.bars()}
+
+    def keys_on_streams(self) -> list[tuple[str, int]]:
         return [(bar.symbol, bar.time) for bar in self.bars()]
 
     def state(self) -> dict[str, str]:
@@ -221,5 +221,33 @@ def make_feed(engine: sa.Engine, redis_url: str, server: ReplayServer) -> MakeFe
     return make
 
 
-def keys_of(bars: Bars) -> set[tuple[str, int]]:
-    return {(bars.symbol, int(moment)) for moment in bars.time.astype("int64")}
+def values_of(bar: LiveBar) -> tuple[float, ...]:
+    return (bar.open, bar.high, bar.low, bar.close, bar.volume)
+
+
+class StandIn(NamedTuple):
+    """Another provider, and the server that it asks."""
+
+    provider: AlphaVantageProvider
+    server: ReplayServer
+
+
+@pytest.fixture
+def hasty() -> FeedOptions:
+    """Options with short waits, to be varied."""
+    return HASTY
+
+
+@pytest.fixture
+def history(server: ReplayServer, settings: Settings) -> PolygonProvider:
+    """The provider's REST side, without a limit."""
+    budget = request_budget(settings, "polygon", None, 0, 0)
+    return PolygonProvider(base_url=server.url, api_key=SecretStr("right"), budget=budget, timeout=5.0)
+
+
+@pytest.fixture
+def stand_in(minutes: dict[str, Bars], settings: Settings) -> Iterator[StandIn]:
+    with ReplayServer(MemorySource(minutes.values())) as server:
+        budget = request_budget(settings, "alpha_vantage", None, 0, 0)
+        key = SecretStr("any")
+        yield StandIn(AlphaVantageProvider(base_url=server.url, api_key=key, budget=budget, timeout=5.0), server)
