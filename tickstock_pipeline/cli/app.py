@@ -13,6 +13,7 @@ from tickstock_pipeline.cli import (
     db,
     doctor,
     env,
+    feed,
     gateway,
     import_bars,
     jobs,
@@ -42,6 +43,7 @@ app.command("jobs", epilog=jobs.EXAMPLES)(jobs.jobs)
 app.command("coverage", epilog=coverage.EXAMPLES)(coverage.coverage)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
+app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
