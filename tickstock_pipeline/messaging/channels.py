@@ -24,6 +24,9 @@ BAR_SHARDS = "tickstock:bars:shards"
 BAR_GROUP = "workers"
 PRODUCER_MARK = {"producer": SOURCE}
 
+# Ours alone: the hash in which the live feed shows its state; it expires if the feed ends.
+FEED_STATE = "tickstock:feed"
+
 
 def job_status_key(job_id: str) -> str:
     """The key under which a job's status is read."""
