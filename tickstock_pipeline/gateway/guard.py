@@ -21,7 +21,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _LOCAL_NAMES = frozenset({"localhost"})
 _POLICY_VIOLATION = 1008
 _SUBPROTOCOL = "tickstock"
-_OF_TOKEN = "bearer"
 
 
 class Guard:
@@ -89,7 +88,7 @@ def _shown_token(headers: Mapping[bytes, str]) -> bytes | None:
         return shown.strip().encode("latin-1")
     for offered in headers.get(b"sec-websocket-protocol", "").split(","):
         kind, _, encoded = offered.strip().partition(".")
-        if kind == _OF_TOKEN:
+        if kind == "bearer":
             try:
                 return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
             except (binascii.Error, ValueError):

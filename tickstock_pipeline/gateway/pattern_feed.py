@@ -71,6 +71,7 @@ class PatternFeed:
     ----------
     position : of the newest event that was delivered; None: Redis has not been reached yet
     problem : why nothing can be read at the moment; empty: it can
+    has_begun : whoever subscribes from then on misses nothing
     """
 
     def __init__(self, url: str, deliver: Deliver, measures: GatewayMeasures) -> None:
@@ -85,6 +86,7 @@ class PatternFeed:
         self._measures = measures
         self.position: EntryId | None = None
         self.problem = "not begun"
+        self.has_begun = asyncio.Event()
 
     async def run(self) -> None:
         """Read until cancelled; begins again by itself when Redis was away."""
@@ -133,6 +135,7 @@ class PatternFeed:
         # a Redis that has lost its newest entries numbers the next ones from there
         self.position = last if self.position is None else min(self.position, last)
         self.problem = ""
+        self.has_begun.set()
         while True:
             answer: Any = await self._client.xread(
                 {PATTERN_STREAM: entry_id_text(self.position)}, count=_READ_AT_ONCE, block=_BLOCK_MS

@@ -48,12 +48,14 @@ class SocketLimits:
     queue : messages that wait for one client
     send_s : seconds that one message may take
     close_s : seconds that a disconnected client has to take the reason
+    begin_s : seconds that a client waits for the gateway to reach Redis for the first time
     """
 
     clients: int = 200
     queue: int = 10_000
     send_s: float = 10.0
     close_s: float = 5.0
+    begin_s: float = 5.0
 
 
 class Client:
@@ -111,9 +113,9 @@ class PatternSocket:
     async def serve(self, socket: WebSocket) -> None:
         """One client, from its first message to its end."""
         await socket.accept(chosen_subprotocol(socket.scope["subprotocols"]))
-        if len(self._clients) >= self._limits.clients:
-            self._measures.dropped.labels("too many clients").inc()
-            await self._close(socket, "too many clients")
+        if refusal := await self._refusal():
+            self._measures.dropped.labels(refusal).inc()
+            await self._close(socket, refusal)
             return
         client = Client(self._limits)
         self._clients.add(client)
@@ -125,6 +127,14 @@ class PatternSocket:
             _logger.info("client dropped reason=%s waiting=%d", reason, len(client.queue))
             self._measures.dropped.labels(reason.partition(":")[0]).inc()
             await self._close(socket, reason)
+
+    async def _refusal(self) -> str | None:
+        try:
+            async with asyncio.timeout(self._limits.begin_s):
+                await self.feed.has_begun.wait()
+        except TimeoutError:
+            return "Redis has not been reached"
+        return "too many clients" if len(self._clients) >= self._limits.clients else None
 
     def _deliver(self, events: Sequence[PublishedEvent]) -> None:
         self._measures.saw_events(events, time.time())
