@@ -63,7 +63,8 @@ def _in_transaction(
         try:
             with engine.begin() as connection:
                 return write(connection, items)
-        except OperationalError as error:
-            if getattr(error.orig, "pgcode", None) not in _RETRIED or attempt == _MOST_TRIES:
+        except (OperationalError, psycopg2.OperationalError) as error:
+            cause = error.orig if isinstance(error, OperationalError) else error
+            if getattr(cause, "pgcode", None) not in _RETRIED or attempt == _MOST_TRIES:
                 raise
     raise AssertionError("unreachable")

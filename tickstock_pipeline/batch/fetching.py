@@ -27,8 +27,8 @@ from tickstock_pipeline.storage.corporate_actions import KINDS, ActionFetch, Act
 
 CANCELLED = "cancelled"
 
-# One write of this many rows costs little more than its rows; ten thousand are half a megabyte.
-_ROWS_A_BATCH = 10_000
+# One write of this many rows costs little more than its rows; as arrays they are a megabyte.
+_ROWS_A_BATCH = 20_000
 _PATIENCE_S = 1.0
 _REQUESTS_AHEAD = 4
 

@@ -20,7 +20,7 @@ from tickstock_pipeline.market.bar import Bars, empty_bars, joined
 from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import dates_given, delete_bars_except, read_bars, write_bars
+from tickstock_pipeline.storage.bars import delete_bars_except, read_bars, write_bars
 from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import (
     Provenance,
@@ -30,6 +30,7 @@ from tickstock_pipeline.storage.provenance import (
     record_provenance,
     roll_up_revisions,
 )
+from tickstock_pipeline.storage.quality import dates_given
 
 # The first week of a year may begin on up to six days of the year before.
 _DAYS_BEFORE = {Timeframe.WEEKLY: 7}

@@ -1,7 +1,6 @@
 """A job under way, for the person who waits for it: a bar that moves, or lines where nothing can move."""
 
 import time
-from collections.abc import Callable
 
 import sqlalchemy as sa
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -42,9 +41,7 @@ def job_status(engine: sa.Engine, job_id: str) -> JobStatus:
         return status_of(job, read_job_symbols(connection, job_id), read_job_runs(connection, job_id))
 
 
-def watch_job(
-    engine: sa.Engine, settings: Settings, job_id: str, pause: Callable[[float], None] = time.sleep
-) -> JobStatus | None:
+def watch_job(engine: sa.Engine, settings: Settings, job_id: str) -> JobStatus | None:
     """Show a job until it has ended, or the person has seen enough.
 
     Returns
@@ -82,7 +79,7 @@ def watch_job(
                         "daemon, with the sensor `import_jobs` switched on: see `tickstock status`, or start "
                         "`tickstock up`."
                     )
-                pause(_LOOK_EVERY_S)
+                time.sleep(_LOOK_EVERY_S)
     except KeyboardInterrupt:
         err.print(
             f"\nThe job goes on. Watch it with [bold]tickstock jobs {job_id} --watch[/], end it with "

@@ -39,7 +39,7 @@ tickstock replay --source synthetic --count 500 --calls-per-minute 5
 
 tickstock replay --from 2013-03-01 --faults duplicates,late,cut --rate .01
 
-curl http://127.0.0.1:8765/_replay/requests   # asked of tickstock replay
+tickstock replay --source tables --port 0 --log events.jsonl
 """
 
 _SYNTHETIC_YEARS = timedelta(days=2 * 366)

@@ -44,7 +44,7 @@ _ASSETS = [
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=_TICK_SECONDS,
     description="Turns accepted import jobs into runs over exactly their partitions, stage by stage, and notes what "
-    "became of them. A run that was killed is asked for again, three times in all.",
+    "became of them. What a killed run has left over is asked for again.",
 )
 def import_jobs(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
     """One look at all jobs under way."""
@@ -92,6 +92,8 @@ def _run_request(work: Work) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=work.run.key,
         asset_selection=[dg.AssetKey(asset) for asset in work.assets],
+        # None means all of them
+        asset_check_keys=None if work.is_checked else [],
         tags={
             "dagster/asset_partition_range_start": work.first.key,
             "dagster/asset_partition_range_end": work.last.key,

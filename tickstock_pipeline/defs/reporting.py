@@ -53,9 +53,9 @@ def report(
     """
     failed = failures(outcomes)
     keys = {Partition.parse(key): key for key in context.partition_keys}
+    is_bad = {outcome.partition for outcome in failed}
     for outcome in outcomes:
-        if outcome in failed:
-            context.log.error(f"{outcome.partition.key}: {outcome.error}")
+        if outcome.partition in is_bad:
             continue
         for asset_key in asset_keys:
             shown = metadata(asset_key, outcome)
@@ -64,6 +64,7 @@ def report(
             else:
                 context.add_asset_metadata(shown, asset_key=asset_key, partition_key=keys[outcome.partition])
     if failed:
+        # Not a log line for each: a line is an event, and costs as much as a partition.
         named = ", ".join(f"{outcome.partition.key} ({outcome.error})" for outcome in failed[:_NAMED_FAILURES])
         more = f" and {len(failed) - _NAMED_FAILURES} more" if len(failed) > _NAMED_FAILURES else ""
         raise dg.Failure(

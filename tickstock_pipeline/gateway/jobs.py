@@ -101,6 +101,7 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > MOST_BYTES:
-            raise HTTPException(413, f"larger than {MOST_BYTES // 1024} KiB")
+            # the rest is not waited for
+            raise HTTPException(413, f"larger than {MOST_BYTES // 1024} KiB", headers={"Connection": "close"})
         parts.append(part)
     return b"".join(parts)

@@ -4,11 +4,11 @@ import logging
 from contextlib import suppress
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from tickstock_pipeline.errors import ServiceError
 from tickstock_pipeline.gateway.app import gateway_app
+from tickstock_pipeline.gateway.patterns_socket import SocketLimits
 from tickstock_pipeline.settings import Settings
 
 _SHUTDOWN_SECONDS = 5
@@ -36,8 +36,37 @@ class CuttingProtocol(WebSocketsSansIOProtocol):
         self.transport.abort()
 
 
+def gateway_server(settings: Settings, limits: SocketLimits | None = None) -> uvicorn.Server:
+    """The server of the application; its ``run`` returns at SIGINT or SIGTERM, or once ``should_exit`` is set.
+
+    Parameters
+    ----------
+    settings : with the URLs of a database and of Redis
+    limits : what clients of the pattern socket may cost
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            gateway_app(settings, limits),
+            host=settings.gateway_host,
+            port=settings.gateway_port,
+            log_config=None,
+            log_level=settings.log_level.lower(),
+            access_log=False,
+            h11_max_incomplete_event_size=_LARGEST_HEADERS,
+            ws=CuttingProtocol,
+            ws_max_size=_LARGEST_MESSAGE,
+            ws_ping_interval=_PING_SECONDS,
+            ws_ping_timeout=_PING_SECONDS,
+            # events are small, and each client's would have to be compressed for itself
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            server_header=False,
+        )
+    )
+
+
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, and log to stderr.
 
     Parameters
     ----------
@@ -49,29 +78,8 @@ def serve(settings: Settings) -> None:
         If it could not start.
     """
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    server = uvicorn.Server(server_config(gateway_app(settings), settings))
+    server = gateway_server(settings)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         raise ServiceError("The gateway did not start.", advice="Its last log lines say why.")
-
-
-def server_config(app: Starlette, settings: Settings) -> uvicorn.Config:
-    """How the application is served: limits on what a client may send, and how long it may be silent."""
-    return uvicorn.Config(
-        app,
-        host=settings.gateway_host,
-        port=settings.gateway_port,
-        log_config=None,
-        log_level=settings.log_level.lower(),
-        access_log=False,
-        h11_max_incomplete_event_size=_LARGEST_HEADERS,
-        ws=CuttingProtocol,
-        ws_max_size=_LARGEST_MESSAGE,
-        ws_ping_interval=_PING_SECONDS,
-        ws_ping_timeout=_PING_SECONDS,
-        # events are small, and each client's would have to be compressed for itself
-        ws_per_message_deflate=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        server_header=False,
-    )

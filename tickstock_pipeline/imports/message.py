@@ -55,9 +55,9 @@ class JobRequest:
 
     Attributes
     ----------
-    symbols : as normalised; empty where a universe is named instead
-    universe : key or bare file name of a universe, not looked up yet
-    universe_key : the key under which a file's universe is stored, where the message names one
+    symbols : as normalised; empty where a file or a universe is named instead
+    csv_file : name of a universe file, not checked yet; empty if none is meant
+    universe_key : of the universe to look up; with ``csv_file``, the key under which its universe is stored
     timeframes : in the order of :class:`Timeframe`; empty for a job that imports no bars
     years : back from today, unless ``first_date`` is given
     message : the known keys as they came, in a form that PostgreSQL can hold
@@ -66,7 +66,7 @@ class JobRequest:
     job_id: str
     job_type: str
     symbols: tuple[str, ...] = ()
-    universe: str = ""
+    csv_file: str = ""
     universe_key: str = ""
     timeframes: tuple[Timeframe, ...] = ()
     years: float = _DEFAULT_YEARS
@@ -191,8 +191,11 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
     if "symbols" not in allowed:
         symbols = ()
     # the symbols themselves are more exact than the file, and the file more than a key
-    universe = "" if symbols else next((texts[key] for key in allowed if texts.get(key)), "")
-    if not symbols and not universe:
+    csv_file = texts["csv_file"] if "csv_file" in allowed and not symbols else ""
+    keys = [texts[key] for key in allowed if key.startswith("universe") and texts[key]]
+    if csv_file:
+        keys = [text for text in (texts["universe_type"], texts["universe_key"]) if text]
+    if not (symbols or csv_file or keys):
         raise _UnusableFieldError(f"{job_type} needs {' or '.join(allowed)}")
     is_with_bars = _flag(values, "include_ohlcv", True)
     if job_type == "universe_seed" and "years" not in values and "start_date" not in values:
@@ -205,9 +208,8 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
         job_id=job_id,
         job_type=job_type,
         symbols=symbols,
-        universe=universe,
-        # a key that is looked up is the universe's own; only a file may be given another
-        universe_key=(texts["universe_type"] or texts["universe_key"]) if universe == texts["csv_file"] else "",
+        csv_file=csv_file,
+        universe_key="" if symbols else next(iter(keys), ""),
         timeframes=timeframes if is_with_bars else (),
         years=_years(values.get("years")),
         first_date=first,

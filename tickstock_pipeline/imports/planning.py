@@ -16,6 +16,7 @@ from tickstock_pipeline.imports.message import MOST_SYMBOLS, JobRequest
 from tickstock_pipeline.market.universe import universe_key
 from tickstock_pipeline.storage.jobs import JobState, end_job, mark_started, read_job, store_plan
 from tickstock_pipeline.storage.symbols import add_symbols
+from tickstock_pipeline.storage.universe_files import read_universe_file
 from tickstock_pipeline.storage.universes import resolve_universe, store_universe
 
 MOST_SYMBOLS_IN_A_RUN = 50
@@ -67,15 +68,18 @@ def plan_job(engine: sa.Engine, request: JobRequest, surroundings: Surroundings,
 def _symbols(connection: sa.Connection, request: JobRequest, folder: Path, today: date) -> list[str]:
     if request.symbols:
         return list(request.symbols)
-    universe = resolve_universe(connection, folder, request.universe)
+    if request.csv_file:
+        universe = read_universe_file(folder, request.csv_file)
+        if request.universe_key:
+            universe = replace(universe, key=universe_key(request.universe_key))
+    else:
+        universe = resolve_universe(connection, folder, request.universe_key)
     if len(universe.members) > MOST_SYMBOLS:
         raise JobError(
             f"Universe {universe.key} has {len(universe.members)} symbols; {MOST_SYMBOLS} is the most that one job "
             "may have.",
             advice="Split the file.",
         )
-    if request.universe_key:
-        universe = replace(universe, key=universe_key(request.universe_key))
     # members that come from the tables are stored already
     if universe.source or universe.parts:
         store_universe(connection, universe, today)

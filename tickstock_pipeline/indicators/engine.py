@@ -37,11 +37,12 @@ class ValueTable:
     def __len__(self) -> int:
         return self._n_bars
 
-    def __getitem__(self, bars: slice | int) -> FloatArray:
+    def __getitem__(self, bars: slice | int | Sequence[int]) -> FloatArray:
         """A row, (n_outputs,), or the rows of some bars, (n, n_outputs) in C order."""
         if isinstance(bars, int):
             return np.array([column[bars] for column in self.columns], np.float64)
-        rows = np.empty((len(range(self._n_bars)[bars]), len(self.columns)), np.float64)
+        n_rows = len(range(self._n_bars)[bars]) if isinstance(bars, slice) else len(bars)
+        rows = np.empty((n_rows, len(self.columns)), np.float64)
         for place, column in enumerate(self.columns):
             rows[:, place] = column[bars]
         return rows

@@ -3,7 +3,6 @@
 A checkpoint of it is how a series goes back to a bar before a correction.
 """
 
-import pickle
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -65,15 +64,18 @@ class StreamingState:
         patterns = [followed.start(formations, followed.parameters) for followed in plan.followed]
         # With its first new bar it forgets the history, which a copy of the state must not hold.
         for bar in each_bar(bars[-1:]):
-            formations.push(bar.open, bar.high, bar.low, bar.close, float(bar.volume))
+            formations.push(bar.high, bar.low, bar.close, float(bar.volume))
             for pattern in patterns:
                 pattern.update()
         return cls(plan, handles, formations, patterns)
 
     def checkpoint(self) -> "Checkpoint":
         """What it takes to come back to this bar."""
-        followed = None if self._formations is None else pickle.dumps((self._formations, self._patterns), protocol=5)
-        return Checkpoint(self._plan, [handle.copy() for handle in self._handles], followed)
+        followed = None
+        if self._formations is not None:
+            followed = self._formations.state(), [pattern.state() for pattern in self._patterns]
+        handles = [handle.copy() for handle in self._handles]
+        return Checkpoint(self._plan, handles, self._formations, self._patterns, followed)
 
     def advance(self, bar: Bar, position: int) -> Advance:
         """Take in the next bar, the one at ``position`` of the series; the state is torn if that raises."""
@@ -99,7 +101,7 @@ class StreamingState:
         marks = [handle.update(open_, high, low, close) for handle in self._recognisers]
         found: list[tuple[int, Detections]] = []
         if self._formations is not None:
-            self._formations.push(open_, high, low, close, float(volume))
+            self._formations.push(high, low, close, float(volume))
             for followed, pattern in zip(self._plan.followed, self._patterns, strict=True):
                 detection = pattern.update()
                 if detection is not None and _reaches(followed, detection.confidence, position):
@@ -114,23 +116,32 @@ class StreamingState:
 
 
 class Checkpoint:
-    """A state of the past. Handles can be copied but not pickled; patterns are smaller and copied faster as bytes."""
+    """A state of the past: copies of its handles, and what its followed patterns need to come back."""
 
-    __slots__ = ("_followed", "_handles", "_plan")
+    __slots__ = ("_followed", "_formations", "_handles", "_patterns", "_plan")
 
-    def __init__(self, plan: LivePlan, handles: Sequence[_Handle], followed: bytes | None) -> None:
+    def __init__(
+        self,
+        plan: LivePlan,
+        handles: Sequence[_Handle],
+        formations: FormationSeries | None,
+        patterns: Sequence[LivePattern],
+        followed: tuple[Any, Sequence[Any]] | None,
+    ) -> None:
         self._plan = plan
         self._handles = handles
+        self._formations = formations
+        self._patterns = patterns
         self._followed = followed
 
     def restored(self) -> StreamingState:
-        """A new state at the bar of the checkpoint."""
-        handles = [handle.copy() for handle in self._handles]
-        if self._followed is None:
-            return StreamingState(self._plan, handles, None, [])
-        # Bytes of our own, never out of this process
-        formations, patterns = pickle.loads(self._followed)  # noqa: S301
-        return StreamingState(self._plan, handles, formations, patterns)
+        """The state at the bar of the checkpoint. What has become of it since is lost, torn or not."""
+        if self._formations is not None and self._followed is not None:
+            series, patterns = self._followed
+            self._formations.restore(series)
+            for pattern, state in zip(self._patterns, patterns, strict=True):
+                pattern.restore(state)
+        return StreamingState(self._plan, [handle.copy() for handle in self._handles], self._formations, self._patterns)
 
 
 def _reaches(followed: FollowedPattern, confidence: float, position: int) -> bool:

@@ -39,11 +39,15 @@ def _judge(side: int, bars: Series, at: int, parameters: Parameters) -> Detectio
     i = at - bars.base
     fasts = bars.average(int(parameters["fast_period"]))
     slows = bars.average(int(parameters["slow_period"]))
-    slow, slow_before = slows[i], slows[i - 1]
-    lead, lead_before = side * (fasts[i] - slow), side * (fasts[i - 1] - slow_before)
-    unit = bars.atr[i]
-    if not (lead > _EQUAL * slow and lead_before <= _EQUAL * slow_before):
+    slow = slows[i]
+    lead = side * (fasts[i] - slow)
+    if not lead > _EQUAL * slow:
         return None
+    slow_before = slows[i - 1]
+    lead_before = side * (fasts[i - 1] - slow_before)
+    if not lead_before <= _EQUAL * slow_before:
+        return None
+    unit = bars.atr[i]
     close, relative_volume = bars.close[i], bars.relative_volume[i]
     if unit > 0.0:
         angle = (lead - lead_before) / unit

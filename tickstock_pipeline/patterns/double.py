@@ -44,6 +44,8 @@ class _Setup(NamedTuple):
 class DoubleWatch(PivotWatch[_Setup]):
     """Double tops; with ``side`` -1 double bottoms."""
 
+    __slots__ = ()
+
     kind = HIGH
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Setup | None:

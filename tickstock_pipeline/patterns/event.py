@@ -107,6 +107,12 @@ class LiveEvent:
         at = self.series.length - 1
         return self.judge(self.series, at, self.parameters) if at >= self.first else None
 
+    def state(self) -> None:
+        """See :meth:`LivePattern.state`."""
+
+    def restore(self, state: None) -> None:
+        """See :meth:`LivePattern.restore`."""
+
 
 def location(side: int, bars: Series, i: int) -> float:
     """Where in its range a bar closed: 1 at the end that ``side`` points to, 0 at the other; 1 without a range."""

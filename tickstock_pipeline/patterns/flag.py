@@ -23,7 +23,7 @@ It depends on the bars up to t from 14 + ``pole_bars`` + ``max_bars`` before: no
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -56,7 +56,10 @@ class _Flag:
 class FlagWatch(Watch[_Flag]):
     """Bullish flags; with ``side`` -1 bearish ones."""
 
-    def __init__(self, side: int, parameters: Parameters) -> None:
+    __slots__ = ("_first", "_parameters", "_pole_bars", "_side")
+
+    def __init__(self, parameters: Parameters, side: int = 1) -> None:
+        super().__init__()
         self._side = side
         self._parameters = parameters
         self._pole_bars = int(parameters["pole_bars"])
@@ -90,6 +93,10 @@ class FlagWatch(Watch[_Flag]):
         is_further = bars.high[-1] > bars.high[-2] if self._side > 0 else bars.low[-1] < bars.low[-2]
         return () if is_further else None
 
+    def state(self) -> _Flag | None:
+        """See :meth:`Watch.state`."""
+        return None if self.setup is None else replace(self.setup)
+
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Flag | None:
         """See :meth:`Watch.begin`."""
         if at < self._first:
@@ -97,13 +104,17 @@ class FlagWatch(Watch[_Flag]):
         side, i, pole_bars = self._side, at - bars.base, self._pole_bars
         if side > 0:
             ahead, behind = bars.high, bars.low
-            top, furthest, low = ahead[i], max(ahead[i - pole_bars : i]), min(behind[i - pole_bars : i])
+            if ahead[i] <= max(ahead[i - pole_bars : i]):
+                return None
+            top, low = ahead[i], min(behind[i - pole_bars : i])
         else:
             ahead, behind = bars.low, bars.high
-            top, furthest, low = -ahead[i], -min(ahead[i - pole_bars : i]), -max(behind[i - pole_bars : i])
+            if ahead[i] >= min(ahead[i - pole_bars : i]):
+                return None
+            top, low = -ahead[i], -max(behind[i - pole_bars : i])
         unit = bars.atr[i - pole_bars]
         height = top - low
-        if not (top > furthest and unit > 0.0 and height >= self._parameters["pole_height"] * unit):
+        if not (unit > 0.0 and height >= self._parameters["pole_height"] * unit):
             return None
         if side * behind[i] < low:
             return None
@@ -171,7 +182,7 @@ class FlagWatch(Watch[_Flag]):
 
 
 def _watches(parameters: Parameters) -> tuple[FlagWatch, ...]:
-    return FlagWatch(1, parameters), FlagWatch(-1, parameters)
+    return FlagWatch(parameters), FlagWatch(parameters, side=-1)
 
 
 def _bars_needed(parameters: Parameters) -> int:

@@ -5,7 +5,7 @@ Candlesticks, chart patterns and events are all of this one kind, so the registr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tickstock_pipeline.indicators.parameters import Parameter, Parameters
 from tickstock_pipeline.indicators.talib_functions import TalibCall
@@ -26,6 +26,14 @@ class LivePattern(Protocol):
 
     def update(self) -> Detection | None:
         """The detection at the newest bar of the series, whatever its confidence; call it once after each bar."""
+        ...
+
+    def state(self) -> object:
+        """What it takes, besides the series' own, to come back to this bar; nothing that happens later changes it."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Come back to the bar at which :meth:`state` was asked for; the series has come back before."""
         ...
 
 

@@ -54,6 +54,8 @@ class _Setup(NamedTuple):
 class HeadAndShouldersWatch(PivotWatch[_Setup]):
     """Head and shoulders; with ``side`` -1 the inverse."""
 
+    __slots__ = ()
+
     kind = HIGH
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Setup | None:

@@ -94,6 +94,8 @@ def level_of(pivots: Sequence[Pivot], tolerance: float, unit: float, max_bars: i
 class LevelWatch(PivotWatch[Level]):
     """Levels at which the newest pivot is a touch."""
 
+    __slots__ = ()
+
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> Level | None:
         """See :meth:`Watch.begin`."""
         unit = bars.atr[at - bars.base]
@@ -102,6 +104,8 @@ class LevelWatch(PivotWatch[Level]):
 
 class ResistanceWatch(LevelWatch):
     """Resistances until they are broken."""
+
+    __slots__ = ()
 
     kind = HIGH
 
@@ -149,6 +153,8 @@ class ResistanceWatch(LevelWatch):
 
 class SupportWatch(LevelWatch):
     """Supports until they are tested."""
+
+    __slots__ = ()
 
     kind = LOW
 

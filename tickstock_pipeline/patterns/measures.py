@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from tickstock_pipeline.indicators.inputs import PRICE_COLUMNS, Inputs
+from tickstock_pipeline.indicators.inputs import Inputs
 from tickstock_pipeline.market.bar import Bars, FloatArray, IntArray
 from tickstock_pipeline.patterns.confidence import ratio
 from tickstock_pipeline.patterns.series import ATR_BARS, CompleteSeries
@@ -107,7 +107,7 @@ class Measures:
     @cached_property
     def series(self) -> CompleteSeries:
         """The bars one value at a time, for formations that are followed from bar to bar."""
-        columns = {name: self.column(name) for name in (*PRICE_COLUMNS, "volume")}
+        columns = {name: self.column(name) for name in ("high", "low", "close", "volume")}
         return CompleteSeries(
             {**columns, "atr": self.average_true_range, "relative_volume": self.relative_volume}, self.average
         )

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from math import inf
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 RECENT_PIVOTS = 12
 """Pivots that a formation may look back on."""
@@ -48,13 +48,19 @@ class PivotTracker:
     ----------
     reversal : average true ranges, > 0
     keeps_all : whether to keep every pivot; otherwise the last :data:`RECENT_PIVOTS` or a few more
+
+    Attributes
+    ----------
+    pivots : those kept, oldest first
+    known_at : position of the bar that confirmed the newest one; -1: there is none
     """
 
-    __slots__ = ("_keeps_all", "_kind", "_last", "_last_at", "_turn", "_turn_at", "pivots", "reversal")
+    __slots__ = ("_keeps_all", "_kind", "_last", "_last_at", "_turn", "_turn_at", "known_at", "pivots", "reversal")
 
     def __init__(self, reversal: float, *, keeps_all: bool = False) -> None:
         self.reversal = reversal
         self.pivots: list[Pivot] = []
+        self.known_at = -1
         self._keeps_all = keeps_all
         # What the running leg ends in if it ends now: HIGH or LOW; 0 before the first leg.
         self._kind = 0
@@ -66,6 +72,14 @@ class PivotTracker:
     def recent(self) -> Sequence[Pivot]:
         """The newest :data:`RECENT_PIVOTS`, oldest first."""
         return self.pivots[-RECENT_PIVOTS:]
+
+    def state(self) -> tuple[object, ...]:
+        """What it takes to come back to this bar."""
+        return (self._kind, self._last, self._last_at, self._turn, self._turn_at, self.known_at, *self.recent())
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Come back to the bar at which :meth:`state` was asked for."""
+        self._kind, self._last, self._last_at, self._turn, self._turn_at, self.known_at, *self.pivots = state
 
     def each(self, kind: int, first: int) -> Iterator[tuple[int, Sequence[Pivot]]]:
         """Bars at which pivots kept became known, oldest first, with the newest :data:`RECENT_PIVOTS` known then.
@@ -131,5 +145,6 @@ class PivotTracker:
 
     def _add(self, pivot: Pivot) -> None:
         self.pivots.append(pivot)
+        self.known_at = pivot.known_at
         if not self._keeps_all and len(self.pivots) > 2 * RECENT_PIVOTS:
             del self.pivots[:-RECENT_PIVOTS]

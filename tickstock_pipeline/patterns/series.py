@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from math import nan
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,10 @@ from tickstock_pipeline.patterns.pivots import PivotTracker
 ATR_BARS = 14
 """True ranges in an average true range; a simple mean, so that it remembers no more bars than these."""
 
-_COLUMNS = ("open", "high", "low", "close", "volume", "atr", "relative_volume")
+_COLUMNS = ("high", "low", "close", "volume", "atr", "relative_volume")
 _READ_OFTEN = ("high", "low", "close", "atr")
 _EXACT = 2.0**53
-_SPARE_BARS = 32  # held beyond the history asked for, so that bars are dropped many at a time
+_SPARE_BARS = 16  # held beyond the history asked for, so that bars are dropped many at a time
 
 
 class Series(ABC):
@@ -31,7 +32,7 @@ class Series(ABC):
     ----------
     base : position of the first bar held
     length : bars in the series, those no longer held included
-    open, high, low, close : prices
+    high, low, close : prices; the open is of no use to a formation
     volume : shares
     atr : mean of the :data:`ATR_BARS` true ranges up to and with the bar's own
     relative_volume : over the mean of the bars before, as in :mod:`tickstock_pipeline.patterns.measures`
@@ -42,7 +43,7 @@ class Series(ABC):
     def __init__(self, length: int, columns: Sequence[Sequence[float]]) -> None:
         self.base = 0
         self.length = length
-        self.open, self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
+        self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
         self._averages: dict[int, Sequence[float]] = {}
         self._trackers: dict[float, PivotTracker] = {}
 
@@ -105,7 +106,6 @@ class LiveSeries(Series):
 
     __slots__ = ("_averages_kept", "_closes", "_held", "_held_closes", "_ranges", "_volume_bars", "history")
 
-    open: "array[float]"
     high: "array[float]"
     low: "array[float]"
     close: "array[float]"
@@ -149,16 +149,15 @@ class LiveSeries(Series):
             self._trackers[reversal] = tracker
         return self._trackers[reversal]
 
-    def push(self, open_: float, high: float, low: float, close: float, volume: float) -> None:
+    def push(self, high: float, low: float, close: float, volume: float) -> None:
         """Take the next bar in.
 
         Parameters
         ----------
-        open_, high, low, close : finite prices
+        high, low, close : finite prices
         volume : shares, a whole number
         """
         self.history = None
-        self.open.append(open_)
         self.high.append(high)
         self.low.append(low)
         self.close.append(close)
@@ -174,6 +173,29 @@ class LiveSeries(Series):
             tracker.advance(at, (high,), (low,), (unit,))
         if len(self.close) > self._held + _SPARE_BARS:
             self._drop_old_bars()
+
+    def state(self) -> tuple[object, ...]:
+        """What it takes to come back to this bar, in as little memory as that takes."""
+        self._drop_old_bars()
+        columns = [getattr(self, name).tobytes() for name in _COLUMNS]
+        averages = [values.tobytes() for _, values in self._averages_kept]
+        trackers = [tracker.state() for tracker in self._trackers.values()]
+        closes = self._closes[-self._held_closes :] if self._held_closes else self._closes
+        return self.base, self.length, tuple(self._ranges), closes.tobytes(), columns, averages, trackers
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """Come back to the bar at which :meth:`state` was asked for."""
+        self.base, self.length, ranges, closes, columns, averages, trackers = state
+        self._ranges = list(ranges)
+        self._closes = array("d", closes)
+        for name, values in zip(_COLUMNS, columns, strict=True):
+            setattr(self, name, array("d", values))
+        self._averages_kept = [
+            (period, array("d", values)) for (period, _), values in zip(self._averages_kept, averages, strict=True)
+        ]
+        self._averages = dict(self._averages_kept)
+        for tracker, earlier in zip(self._trackers.values(), trackers, strict=True):
+            tracker.restore(earlier)
 
     def complete_history(self) -> CompleteSeries:
         """All bars of the history, for readers to catch up with.
@@ -212,7 +234,8 @@ class LiveSeries(Series):
         closes = self._closes
         closes.append(close)
         # Newest first, one after the other, as the arrays of a batch are summed; np.sum would add pairwise.
-        sums = np.add.accumulate(np.array(closes[-self._held_closes :])[::-1])
+        newest_first = np.array(closes[-self._held_closes :])[::-1]
+        sums = np.add.accumulate(newest_first)
         for period, averages in self._averages_kept:
             averages.append(float(sums[period - 1]) / period if period <= len(sums) else nan)
         if len(closes) > self._held_closes + _SPARE_BARS:
@@ -220,6 +243,8 @@ class LiveSeries(Series):
 
     def _drop_old_bars(self) -> None:
         surplus = len(self.close) - self._held
+        if surplus <= 0:
+            return
         for name in _COLUMNS:
             del getattr(self, name)[:surplus]
         for _, averages in self._averages_kept:

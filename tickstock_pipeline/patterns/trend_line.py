@@ -46,6 +46,8 @@ class _Line(NamedTuple):
 class TrendLineWatch(PivotWatch[_Line]):
     """Lines along rising lows; with ``side`` -1 along falling highs."""
 
+    __slots__ = ()
+
     kind = LOW
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Line | None:

@@ -63,6 +63,8 @@ class _Triangle(NamedTuple):
 class TriangleWatch(PivotWatch[_Triangle]):
     """Triangles of all three kinds."""
 
+    __slots__ = ()
+
     kind = 0
 
     def begin(self, bars: Series, at: int, pivots: Sequence[Pivot]) -> _Triangle | None:

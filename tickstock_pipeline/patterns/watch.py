@@ -36,9 +36,14 @@ class Watch(ABC, Generic[_Setup]):
     Attributes
     ----------
     setup : the one that is open
+    tracker : whose new pivots its setups begin with; None: they may begin at any bar
     """
 
-    setup: _Setup | None = None
+    __slots__ = ("setup", "tracker")
+
+    def __init__(self) -> None:
+        self.setup: _Setup | None = None
+        self.tracker: PivotTracker | None = None
 
     @abstractmethod
     def attach(self, bars: Series) -> None:
@@ -59,6 +64,10 @@ class Watch(ABC, Generic[_Setup]):
     @abstractmethod
     def advance(self, setup: _Setup, bars: Series, at: int) -> Detection | None:
         """See what bar ``at`` does to the open setup, and close it where that ends it."""
+
+    def state(self) -> _Setup | None:
+        """The open setup, as nothing that happens later changes it."""
+        return self.setup
 
     def pause(self, setup: _Setup, bars: Series, at: int, end: int) -> int:
         """The first bar from ``at`` on that :meth:`advance` must see, ``end`` if it can pass over all before that.
@@ -81,29 +90,30 @@ class PivotWatch(Watch[_Setup]):
     kind : of the pivot that a setup begins with, where the formation is not mirrored; 0: either
     """
 
+    __slots__ = ("_kind", "_parameters", "_side")
+
     kind: ClassVar[int]
 
     def __init__(self, parameters: Parameters, side: int = 1) -> None:
+        super().__init__()
         self._parameters = parameters
         self._side = side
         self._kind = side * self.kind
-        self._reversal = parameters["reversal"]
-        self._tracker = PivotTracker(self._reversal)
 
     def attach(self, bars: Series) -> None:
         """See :meth:`Watch.attach`."""
-        self._tracker = bars.pivots(self._reversal)
+        self.tracker = bars.pivots(self._parameters["reversal"])
 
     def starts(self, bars: CompleteSeries, first: int) -> Iterator[tuple[int, Sequence[Pivot]]]:
         """See :meth:`Watch.starts`."""
-        return bars.pivots(self._reversal).each(self._kind, first)
+        return bars.pivots(self._parameters["reversal"]).each(self._kind, first)
 
     def start_now(self, bars: Series) -> Sequence[Pivot] | None:
         """See :meth:`Watch.start_now`."""
-        pivots = self._tracker.pivots
-        if pivots and pivots[-1].known_at == bars.length - 1 and self._kind in (0, pivots[-1].kind):
-            return self._tracker.recent()
-        return None
+        tracker = self.tracker
+        if tracker is None or tracker.known_at != bars.length - 1 or self._kind not in (0, tracker.pivots[-1].kind):
+            return None
+        return tracker.recent()
 
 
 def replay(watch: Watch[Any], bars: CompleteSeries, first: int = 0) -> list[tuple[int, Detection]]:
@@ -140,6 +150,8 @@ def _advance(watch: Watch[Any], bars: Series, at: int, end: int, found: list[tup
 class LiveWatches:
     """The watches of one pattern in one live series, past its history."""
 
+    __slots__ = ("_first", "_series", "_watches")
+
     def __init__(self, series: LiveSeries, watches: Sequence[Watch[Any]], first: int) -> None:
         self._series = series
         self._watches = watches
@@ -155,14 +167,28 @@ class LiveWatches:
         series = self._series
         at = series.length - 1
         for watch in self._watches:
-            pivots = watch.start_now(series)
-            if pivots is not None:
-                watch.setup = watch.begin(series, at, pivots) or watch.setup
+            tracker = watch.tracker
+            # Most bars confirm no pivot
+            if tracker is None or tracker.known_at == at:
+                pivots = watch.start_now(series)
+                if pivots is not None:
+                    watch.setup = watch.begin(series, at, pivots) or watch.setup
             if watch.setup is not None:
                 detection = watch.advance(watch.setup, series, at)
                 if detection is not None:
                     best = detection if best is None else _clearer(best, detection)
         return best if at >= self._first else None
+
+    def state(self) -> tuple[object, ...]:
+        """See :meth:`LivePattern.state`."""
+        return tuple([watch.state() for watch in self._watches])
+
+    def restore(self, state: tuple[Any, ...]) -> None:
+        """See :meth:`LivePattern.restore`."""
+        for watch, setup in zip(self._watches, state, strict=True):
+            watch.setup = setup
+            # A second return to the same state must not find this setup changed
+            watch.setup = watch.state()
 
 
 def _clearer(one: Detection, other: Detection) -> Detection:

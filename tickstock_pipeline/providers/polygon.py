@@ -6,13 +6,13 @@
 3. A symbol without bars and an unknown symbol are the same answer; the list of tickers tells them apart.
 4. Splits and dividends that are announced and have not happened yet are left out: they must not adjust anything.
 
-Requests and refusals are :mod:`tickstock_pipeline.providers.polygon_client`.
+Requests and refusals are :mod:`tickstock_pipeline.providers.polygon_client`, rows
+:mod:`tickstock_pipeline.providers.polygon_rows`.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -21,12 +21,13 @@ from pydantic import SecretStr
 
 from tickstock_pipeline.errors import ProviderError, UnknownSymbolError
 from tickstock_pipeline.market.adjustment import Dividend, Split
-from tickstock_pipeline.market.bar import FloatArray, RefusedBar, TimeArray, empty_bars
+from tickstock_pipeline.market.bar import FloatArray, RefusedBar, empty_bars
 from tickstock_pipeline.market.calendar import exchange_date, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.polygon_client import PolygonClient, unknown_symbol, untrusted
+from tickstock_pipeline.providers.polygon_rows import check_range, numbers, results, times
 
 _TIMESPANS = {Timeframe.MINUTE: "minute", Timeframe.DAILY: "day"}
 _LARGEST_PAGE = 50_000
@@ -39,11 +40,6 @@ _FREE_CALLS_PER_MINUTE = 5
 
 _CONCURRENCY = 8
 _CONCURRENCY_UNDER_A_LIMIT = 2
-
-_FIELDS = ("t", "o", "h", "l", "c", "v")
-_NAMES = ("time", "open", "high", "low", "close", "volume")
-# Dates beyond the years 1677 to 2262 are none
-_LATEST_MS = 2.0**63 / 1e6
 
 
 class PolygonProvider:
@@ -128,7 +124,7 @@ class PolygonProvider:
         unreadable: list[RefusedBar] = []
         newest = -math.inf
         for page in pages:
-            rows, broken = _numbers(_results(what, ticker, page), symbol, timeframe)
+            rows, broken = numbers(results(what, ticker, page), symbol, timeframe)
             columns.append(rows)
             unreadable += broken
             moment = float(np.nanmax(rows[0], initial=-math.inf))
@@ -136,8 +132,8 @@ class PolygonProvider:
                 raise untrusted(what, "a page does not go on from the one before it")
             newest = max(newest, moment)
         milliseconds, open_, high, low, close, volume = np.concatenate(columns, axis=1)
-        time = _times(timeframe, milliseconds)
-        _check_range(what, timeframe, time, first, last)
+        time = times(timeframe, milliseconds)
+        check_range(what, timeframe, time, first, last)
         if len(time) or unreadable:
             self._known.add(symbol)
         else:
@@ -212,12 +208,12 @@ class PolygonProvider:
         ticker = _spelled(symbol)
         rows: list[Mapping[str, Any]] = []
         for page in self._client.pages(what, symbol, endpoint):
-            results = page.get("results")
-            if not isinstance(results, list) or not all(isinstance(row, dict) for row in results):
+            found = page.get("results")
+            if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
                 raise untrusted(what, "it holds no list")
-            if any(row.get("ticker") != ticker for row in results):
+            if any(row.get("ticker") != ticker for row in found):
                 raise untrusted(what, "it is about another symbol")
-            rows += results
+            rows += found
         if rows:
             self._known.add(symbol)
         else:
@@ -248,70 +244,3 @@ class PolygonProvider:
 def _spelled(symbol: str) -> str:
     """A symbol as Polygon spells it: share classes with a dot."""
     return symbol.replace("/", ".").replace("-", ".")
-
-
-def _results(what: str, ticker: str, page: Mapping[str, Any]) -> Sequence[Any]:
-    """The rows of one page of bars, once all that it says about them is as asked."""
-    results = page.get("results", [])
-    if not isinstance(results, list):
-        raise untrusted(what, "it holds no list")
-    if page.get("ticker") != ticker:
-        raise untrusted(what, "it is about another symbol")
-    if page.get("adjusted") is not False:
-        raise untrusted(what, "its prices are not as traded")
-    count = page.get("resultsCount")
-    # more rows than that are rows sent twice, which does no harm
-    if not isinstance(count, int) or len(results) < count:
-        raise untrusted(what, f"it says that it has {count} rows and has {len(results)}")
-    return results
-
-
-def _numbers(results: Sequence[Any], symbol: str, timeframe: Timeframe) -> tuple[FloatArray, list[RefusedBar]]:
-    """Rows as (6, n_rows): milliseconds, open, high, low, close, volume; and those that are not numbers."""
-    try:
-        return _matrix(results), []
-    except (KeyError, TypeError, ValueError, OverflowError):
-        readable, unreadable = [], []
-        for row in results:
-            try:
-                _matrix([row])
-            except (KeyError, TypeError, ValueError, OverflowError):
-                unreadable.append(_refused(row, symbol, timeframe))
-            else:
-                readable.append(row)
-        return _matrix(readable), unreadable
-
-
-def _matrix(results: Sequence[Any]) -> FloatArray:
-    rows = list(map(itemgetter(*_FIELDS), results))
-    return np.array(rows, np.float64).reshape(-1, len(_FIELDS)).T
-
-
-def _refused(row: object, symbol: str, timeframe: Timeframe) -> RefusedBar:
-    fields = row if isinstance(row, dict) else {}
-    raw: dict[str, object] = {
-        # what came from outside may be anything: as text it can be stored
-        name: None if fields.get(field) is None else str(fields[field])[:100].replace("\0", "\N{REPLACEMENT CHARACTER}")
-        for name, field in zip(_NAMES, _FIELDS, strict=True)
-    }
-    return RefusedBar(symbol, timeframe, str(raw["time"] or ""), "a field is missing or not a number", raw)
-
-
-def _times(timeframe: Timeframe, milliseconds: FloatArray) -> TimeArray:
-    is_time = np.abs(milliseconds) < _LATEST_MS
-    time = np.where(is_time, milliseconds, 0.0).astype(np.int64).astype("datetime64[ms]").astype("datetime64[us]")
-    time[~is_time] = np.datetime64("NaT")
-    if timeframe is Timeframe.DAILY:
-        # a day begins at midnight in New York, which is 04:00 or 05:00 in UTC; anything else is left to be refused
-        midnight = time.astype("datetime64[D]").astype(time.dtype)
-        hours = (time - midnight) / np.timedelta64(1, "h")
-        time = np.where(np.isin(hours, (4.0, 5.0)), midnight, time)
-    return time
-
-
-def _check_range(what: str, timeframe: Timeframe, time: TimeArray, first: date, last: date) -> None:
-    time = time[~np.isnat(time)]
-    days = exchange_date(time) if timeframe.is_intraday else time.astype("datetime64[D]")
-    outside = (days < np.datetime64(first)) | (days > np.datetime64(last))
-    if outside.any():
-        raise untrusted(what, f"it has a row of {days[outside][0]}, where {first} to {last} was asked for")

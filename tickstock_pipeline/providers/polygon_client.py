@@ -11,12 +11,10 @@ The client names the endpoints and their parameters, signs and sends. Three thin
    its own, to this endpoint of this server only.
 """
 
-import contextlib
 import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -33,6 +31,13 @@ from tickstock_pipeline.errors import (
     UnknownSymbolError,
 )
 from tickstock_pipeline.providers.limits import RequestBudget
+from tickstock_pipeline.providers.polygon_pool import (
+    LARGEST_BODY,
+    RefusalError,
+    TooLargeError,
+    body_of,
+    status_keeping_pool,
+)
 from tickstock_pipeline.providers.proxies import environment_proxy
 from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
 
@@ -40,9 +45,6 @@ Endpoint = Callable[[RESTClient], urllib3.BaseHTTPResponse]
 Page = Mapping[str, Any]
 
 _MOST_PAGES = 1_000
-_LARGEST_BODY = 256 * 2**20
-_LARGEST_REFUSAL = 64 * 2**10
-_CHUNK = 2**18
 # A request may take longer than the longest silence, as long as something comes.
 _DEADLINE_IN_TIMEOUTS = 4
 
@@ -79,7 +81,7 @@ class PolygonClient:
             read_timeout=timeout,
             pagination=False,
         )
-        self._rest.client = _pool(
+        self._rest.client = status_keeping_pool(
             environment_proxy(base_url),
             # certificates and what else the client sets
             **self._rest.client.connection_pool_kw
@@ -141,11 +143,11 @@ class PolygonClient:
         deadline = time.monotonic() + self._deadline
         try:
             response = endpoint(self._rest)
-            body = _body_of(response, deadline, _LARGEST_BODY)
-        except _RefusalError as refusal:
+            body = body_of(response, deadline)
+        except RefusalError as refusal:
             raise self._meaning_of(what, symbol, refusal.status, refusal.headers, refusal.body) from None
-        except _TooLargeError:
-            raise untrusted(what, f"it is larger than {_LARGEST_BODY >> 20} MiB") from None
+        except TooLargeError:
+            raise untrusted(what, f"it is larger than {LARGEST_BODY >> 20} MiB") from None
         except urllib3.exceptions.DecodeError:
             raise untrusted(what, "it is not compressed as it says") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -239,63 +241,6 @@ def unknown_symbol(symbol: str) -> UnknownSymbolError:
     return UnknownSymbolError(
         f"Provider polygon has no symbol {symbol!r}.", advice="Check its spelling, as in AAPL or BRK.B."
     )
-
-
-@dataclass
-class _RefusalError(Exception):
-    """An answer with another status than 200."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class _TooLargeError(Exception):
-    """An answer that nobody asked for."""
-
-
-class _StatusKeeping(urllib3.PoolManager):
-    """Hands over a good answer unread, and raises any other with all that is known about it."""
-
-    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> urllib3.BaseHTTPResponse:
-        response = super().request(method, url, *args, preload_content=False, **kwargs)
-        if response.status == 200:
-            return response
-        body = b""
-        # the status is what counts, whether or not the reason arrives
-        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError, _TooLargeError):
-            body = _body_of(response, None, _LARGEST_REFUSAL)
-        raise _RefusalError(response.status, response.headers, body)
-
-
-class _StatusKeepingProxy(_StatusKeeping, urllib3.ProxyManager):
-    """The same through a proxy."""
-
-
-def _pool(proxy: str | None, **settings: Any) -> urllib3.PoolManager:
-    if proxy is None:
-        return _StatusKeeping(**settings)
-    login = urllib3.util.parse_url(proxy).auth
-    headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
-    return _StatusKeepingProxy(proxy, proxy_headers=headers, **settings)
-
-
-def _body_of(response: urllib3.BaseHTTPResponse, deadline: float | None, largest: int) -> bytes:
-    body = bytearray()
-    try:
-        while chunk := response.read1(_CHUNK):
-            body += chunk
-            if len(body) > largest:
-                raise _TooLargeError
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError("the answer came too slowly")
-    except BaseException:
-        # what is left of the answer must not be taken for the next one
-        response.close()
-        raise
-    finally:
-        response.release_conn()
-    return bytes(body)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ decimals, minutes stamped at their start on New York's clock. What goes wrong is
 """
 
 import calendar
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -58,34 +58,34 @@ class AlphaVantage:
         is_full = question.query.get("outputsize") == "full"
         rows = Rows.of(bars if is_full else bars[-_COMPACT:])
         meta = _meta("Daily Prices (open, high, low, close) and Volumes", question, rows, is_full)
-        return _series(
-            question, meta, "Time Series (Daily)", _PLAIN, rows, _plain_columns(spoilt(rows, question.fault))
-        )
+        return _series(question, meta, "Time Series (Daily)", _PLAIN, rows, _plain_columns)
 
     def _daily_adjusted(self, question: Question) -> Answer:
         bars = self._market.bars(question.symbol, Timeframe.DAILY, date.min, date.max)
         splits, dividends = self._market.splits(question.symbol), self._market.dividends(question.symbol)
-        factors = dividend_factors(bars, dividends) / price_divisors(bars, splits)
+        adjusted = bars.close * dividend_factors(bars, dividends) / price_divisors(bars, splits)
         days = bars.time.astype("datetime64[D]")
         paid, ratios = np.zeros(len(bars)), np.ones(len(bars))
         for dividend in dividends:
             paid[days == np.datetime64(dividend.ex_date)] += dividend.amount
         for split in splits:
             ratios[days == np.datetime64(split.ex_date)] *= split.ratio
+
+        def columns(rows: Rows) -> list[list[str]]:
+            *prices, volume = _plain_columns(rows)
+            position = np.searchsorted(bars.time, rows.time)
+            return [
+                *prices,
+                [_price(value) for value in adjusted[position]],
+                volume,
+                [_price(value) for value in paid[position]],
+                [str(value) for value in ratios[position].tolist()],
+            ]
+
         is_full = question.query.get("outputsize") == "full"
-        kept = slice(None) if is_full else slice(-_COMPACT, None)
-        rows = Rows.of(bars[kept])
-        columns = [
-            *([_price(value) for value in column] for column in (bars.open, bars.high, bars.low, bars.close)),
-            [_price(value) for value in bars.close * factors],
-            [str(value) for value in bars.volume.tolist()],
-            [_price(value) for value in paid],
-            [f"{value:.1f}" for value in ratios],
-        ]
+        rows = Rows.of(bars if is_full else bars[-_COMPACT:])
         meta = _meta("Daily Time Series with Splits and Dividend Events", question, rows, is_full)
-        return _series(
-            question, meta, "Time Series (Daily)", _ADJUSTED, rows, (rows, [column[kept] for column in columns])
-        )
+        return _series(question, meta, "Time Series (Daily)", _ADJUSTED, rows, columns)
 
     def _intraday(self, question: Question) -> Answer:
         query = question.query
@@ -119,8 +119,7 @@ class AlphaVantage:
             "5. Output Size": "Full size" if is_full else "Compact",
             "6. Time Zone": _ZONE,
         }
-        columns = _plain_columns(spoilt(rows, question.fault))
-        return _series(question, meta, "Time Series (1min)", _PLAIN, rows, columns, is_day=False)
+        return _series(question, meta, "Time Series (1min)", _PLAIN, rows, _plain_columns, is_day=False)
 
     def _splits(self, question: Question) -> Answer:
         found = [
@@ -205,9 +204,9 @@ def _meta(information: str, question: Question, rows: Rows, is_full: bool) -> di
     }
 
 
-def _plain_columns(rows: Rows) -> tuple[Rows, list[list[str]]]:
+def _plain_columns(rows: Rows) -> list[list[str]]:
     prices = [[_price(value) for value in column] for column in (rows.open, rows.high, rows.low, rows.close)]
-    return rows, [*prices, [str(value) for value in rows.volume.tolist()]]
+    return [*prices, [str(value) for value in rows.volume.tolist()]]
 
 
 def _series(
@@ -215,20 +214,22 @@ def _series(
     meta: dict[str, str],
     title: str,
     names: tuple[str, ...],
-    whole: Rows,
-    shown: tuple[Rows, list[list[str]]],
+    rows: Rows,
+    columns_of: Callable[[Rows], list[list[str]]],
     *,
     is_day: bool = True,
 ) -> Answer:
     """A series as JSON or CSV, newest first; a truncated one ends before its rows."""
-    rows, columns = shown
+    is_truncated = question.suffers(FaultKind.TRUNCATED) and rows.n_rows > 0
+    rows = spoilt(rows, question.fault)
+    columns = columns_of(rows)
     keys = [_stamp(time, is_day=is_day) for time in rows.time]
     if question.query.get("datatype") == "csv":
         header = "timestamp," + ",".join(name.replace(" ", "_") for name in names)
         lines = [f"{key},{','.join(values)}" for key, *values in zip(keys, *columns, strict=True)]
         return _csv([header, *reversed(lines)])
     body = json_answer({"Meta Data": meta}).body.decode()
-    if question.suffers(FaultKind.TRUNCATED) and whole.n_rows:
+    if is_truncated:
         return Answer(body.encode())
     # text instead of a dictionary, so that a key can come twice where a fault wants it
     template = ",".join(f'"{number}. {name}":"%s"' for number, name in enumerate(names, 1))

@@ -41,7 +41,8 @@ def over_limit(provider: str, wait: float) -> Answer:
     """The answer to a request that comes ``wait`` seconds before the quota allows it."""
     if provider == ALPHA_VANTAGE:
         return _quota_notice(provider)
-    return _refusal(provider, 429, {"X-RateLimit-Reset": str(round(time.time() + wait + 0.5))})
+    headers = {} if provider == YAHOO else {"X-RateLimit-Reset": str(round(time.time() + wait + 0.5))}
+    return _refusal(provider, 429, headers)
 
 
 def wrong_key(provider: str, is_missing: bool) -> Answer:

@@ -109,6 +109,11 @@ class ReplayStream:
         speed : market seconds a second; 0: as fast as the clients read
         subscribers : how many clients must have subscribed before it begins
         log, on_progress : see :class:`Playback`; called from the server's thread
+
+        Raises
+        ------
+        ValueError
+            If the exchange does not trade between the dates.
         """
         chosen = [listing.symbol for listing in self._market.listings()] if symbols is None else list(symbols)
         playback = Playback(
@@ -119,6 +124,8 @@ class ReplayStream:
             log=log,
             on_progress=on_progress,
         )
+        # also while it waits: what a client asks for then must not come from the future
+        playback.rewind()
 
         async def begin() -> int:
             await self._hub.subscribed(subscribers)

@@ -82,6 +82,11 @@ class Playback:
     set_now : told the market's time, before what happens then is sent
     log : gets a line for each event sent: ``{"sent": Unix seconds, "market": Unix milliseconds, "event": {…}}``
     on_progress : told after each minute
+
+    Raises
+    ------
+    ValueError
+        If the exchange does not trade in the span.
     """
 
     def __init__(
@@ -105,9 +110,15 @@ class Playback:
         self._played_ms = 0
         self._started = 0.0
         sessions = market.calendar.sessions(span.first, span.last)
+        if not len(sessions):
+            raise ValueError(f"no session of the exchange between {span.first} and {span.last}")
         self._sessions = sessions
         lengths = market.calendar.closing(sessions) - market.calendar.opening(sessions)
         self._total_minutes = int(lengths.sum() // np.timedelta64(1, "m"))
+
+    def rewind(self) -> None:
+        """Set the market's time to the opening of the first session."""
+        self._set_now(_as_instant(self._market.calendar.opening(self._sessions[0])))
 
     async def run(self) -> int:
         """Play it all.
@@ -121,7 +132,10 @@ class Playback:
             opening = self._market.calendar.opening(session)
             closing = self._market.calendar.closing(session)
             self._set_now(_as_instant(opening))
+            loading = time.monotonic()
             minutes = await asyncio.to_thread(self._minutes_by_start, eastern.as_date(session))
+            # nothing trades meanwhile
+            self._started += time.monotonic() - loading
             finer = {symbol: SecondEvents(symbol, self._market.seed) for symbol in self._span.symbols}
             so_far = {symbol: DaySoFar() for symbol in self._span.symbols}
             first, last = (int(eastern.milliseconds(moment)) for moment in (opening, closing))

@@ -67,18 +67,11 @@ class MemorySource:
         self._series = {(bars.symbol, bars.timeframe): bars for bars in series}
         self._splits = sorted(splits, key=lambda split: split.ex_date)
         self._dividends = sorted(dividends, key=lambda dividend: dividend.ex_date)
-        self._names = names or {}
+        self._listings = self._listed(names or {})
 
     def listings(self) -> tuple[Listing, ...]:
         """The symbols, in the order of their series."""
-        spans: dict[str, list[date]] = {}
-        for (symbol, timeframe), bars in self._series.items():
-            spans.setdefault(symbol, []).extend(dates_of(timeframe, bars.time[[0, -1]]) if len(bars) else [])
-        return tuple(
-            Listing(symbol, self._names.get(symbol, symbol), min(days), max(days))
-            for symbol, days in spans.items()
-            if days
-        )
+        return self._listings
 
     def bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> Bars:
         """See :meth:`BarSource.bars`."""
@@ -94,6 +87,14 @@ class MemorySource:
     def dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`BarSource.dividends`."""
         return tuple(dividend for dividend in self._dividends if dividend.symbol == symbol)
+
+    def _listed(self, names: Mapping[str, str]) -> tuple[Listing, ...]:
+        spans: dict[str, list[date]] = {}
+        for (symbol, timeframe), bars in self._series.items():
+            spans.setdefault(symbol, []).extend(dates_of(timeframe, bars.time[[0, -1]]) if len(bars) else [])
+        return tuple(
+            Listing(symbol, names.get(symbol, symbol), min(days), max(days)) for symbol, days in spans.items() if days
+        )
 
 
 class ProviderSource:

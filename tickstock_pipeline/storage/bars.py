@@ -1,7 +1,8 @@
 """Bars in and out of PostgreSQL, in bulk, and the bars that were refused.
 
-Writing is COPY into a temporary table, then one upsert of what differs; the triggers of the bar tables keep the
-ledger. Reading is binary COPY. Both carry float64 bit for bit.
+Bars of a stretch of time of which nothing is stored are copied straight into their table, which is twice as fast as
+what the others need: COPY into a temporary table, then one upsert of what differs. The triggers of the bar tables keep
+the ledger. Reading is binary COPY. All carry float64 bit for bit.
 """
 
 import json
@@ -13,13 +14,13 @@ from uuid import uuid4
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.bar import Bars, RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.instants import aware_all
+from tickstock_pipeline.storage.new_rows import copied
 from tickstock_pipeline.storage.tables import BARS, QUARANTINED_BARS, key_column
 
 DERIVED = "derived:"
@@ -39,7 +40,7 @@ class WriteCounts(NamedTuple):
 def write_bars(
     connection: sa.Connection, series: Sequence[Bars], source: str, *, yields_to: str | None = None
 ) -> WriteCounts:
-    """Upsert bars of one timeframe, all symbols in one statement, in the caller's transaction.
+    """Upsert bars of one timeframe, all symbols together, in the caller's transaction.
 
     A bar whose prices and volume are already stored is not written, whatever its source. A derived bar never replaces
     one that somebody gave; one that is given takes the place of a derived bar, also where both say the same.
@@ -55,10 +56,50 @@ def write_bars(
     ValueError
         If the series have several timeframes, or a symbol twice.
     """
-    series = [bars for bars in series if len(bars)]
+    series = sorted((bars for bars in series if len(bars)), key=lambda bars: bars.symbol)
     if not series:
         return WriteCounts(0, 0, 0)
     timeframe = _only_timeframe(series)
+    known = _symbols_with_bars(connection, timeframe, series)
+    new = [bars for bars in series if bars.symbol not in known]
+    n_copied = copied(connection, lambda: _copy(connection, timeframe, new, source)) if new else 0
+    if n_copied is None:
+        return _upsert(connection, timeframe, series, source, yields_to)
+    counts = _upsert(connection, timeframe, [bars for bars in series if bars.symbol in known], source, yields_to)
+    return counts._replace(inserted=counts.inserted + n_copied)
+
+
+def _symbols_with_bars(connection: sa.Connection, timeframe: Timeframe, series: Sequence[Bars]) -> set[str]:
+    """The symbols that have a bar between the first and the last one of their series."""
+    table, key = BARS[timeframe].name, key_column(timeframe).name
+    key_type = "timestamptz" if timeframe.is_intraday else "date"
+    # a subquery with a limit is looked up in the index series by series, whatever the statistics say
+    query = sa.text(f"""
+        SELECT symbol FROM unnest(cast(:symbols AS text[]), cast(:firsts AS {key_type}[]), cast(:lasts AS {key_type}[]))
+            wanted (symbol, first, last)
+        WHERE (
+            SELECT true FROM {table} bar
+            WHERE bar.symbol = wanted.symbol AND bar."{key}" BETWEEN wanted.first AND wanted.last LIMIT 1
+        )
+    """)
+    bounds = {
+        "symbols": [bars.symbol for bars in series],
+        "firsts": [_bound(bars.time[0], timeframe, "") for bars in series],
+        "lasts": [_bound(bars.time[-1], timeframe, "") for bars in series],
+    }
+    return set(connection.scalars(query, bounds))
+
+
+def _copy(connection: sa.Connection, timeframe: Timeframe, series: Sequence[Bars], source: str) -> int:
+    columns = ("symbol", f'"{key_column(timeframe).name}"', *_VALUES, "source")
+    return binary_copy.copy_in(connection, BARS[timeframe].name, columns, _encoded(series, source))
+
+
+def _upsert(
+    connection: sa.Connection, timeframe: Timeframe, series: Sequence[Bars], source: str, yields_to: str | None
+) -> WriteCounts:
+    if not series:
+        return WriteCounts(0, 0, 0)
     table, key = BARS[timeframe].name, f'"{key_column(timeframe).name}"'
     staging = f"new_bars_{uuid4().hex}"
     columns = ("symbol", key, *_VALUES)
@@ -115,30 +156,6 @@ def delete_bars_except(
         key != sa.all_(sa.literal(keys(kept.time), sa.ARRAY(key.type))),
     )
     return int(connection.execute(statement).rowcount)
-
-
-def dates_given(
-    connection: sa.Connection, symbols: Sequence[str], first: date, last: date
-) -> dict[str, NDArray[np.datetime64]]:
-    """The sessions of which somebody gave a daily bar, one that is not derived.
-
-    Returns
-    -------
-    symbol -> (n,) datetime64[D], ascending; a symbol without any has an empty array.
-    """
-    rows = binary_copy.copy_out(
-        connection,
-        f"""
-        SELECT wanted.position::int4 - 1, bar.date
-        FROM unnest(%s::text[]) WITH ORDINALITY wanted (symbol, position)
-        JOIN {BARS[Timeframe.DAILY].name} bar USING (symbol)
-        WHERE bar.date BETWEEN %s::date AND %s::date AND bar.source NOT LIKE '{DERIVED}%%'
-        """,
-        [list(symbols), first, last],
-        {"position": binary_copy.INT4, "date": binary_copy.INT4},
-    )
-    dates = binary_copy.from_days(rows["date"]).astype("datetime64[D]")
-    return {symbol: np.sort(dates[rows["position"] == position]) for position, symbol in enumerate(symbols)}
 
 
 def read_bars(
@@ -226,7 +243,8 @@ def _bound(time: np.datetime64 | date | None, timeframe: Timeframe, otherwise: s
     return str(np.datetime64(time).astype("datetime64[D]"))
 
 
-def _encoded(series: Sequence[Bars]) -> Iterator[bytes]:
+def _encoded(series: Sequence[Bars], source: str | None = None) -> Iterator[bytes]:
+    of_source = {} if source is None else {"source": binary_copy.encode_text(source)}
     for bars in series:
         intraday = bars.timeframe.is_intraday
         yield binary_copy.encode_rows(
@@ -242,6 +260,7 @@ def _encoded(series: Sequence[Bars]) -> Iterator[bytes]:
                 "low": (binary_copy.FLOAT8, bars.low),
                 "close": (binary_copy.FLOAT8, bars.close),
                 "volume": (binary_copy.INT8, bars.volume),
+                **of_source,
             },
             len(bars),
         )

@@ -1,4 +1,4 @@
-"""Straight COPY into a table, for windows of which no row is there yet: their first analysis.
+"""Straight COPY into a table, for what has no row there yet: the first import of bars, their first analysis.
 
 It skips the staging table and the upsert, which is most of what a row costs.
 """
@@ -39,8 +39,8 @@ def copied(connection: sa.Connection, copy: Callable[[], int]) -> int | None:
 
     Parameters
     ----------
-    copy : writes rows on the connection and says how many. :func:`new_and_known` came before, but a program that does
-        not take our locks may have inserted one of them since
+    copy : writes rows on the connection and says how many. The caller has looked that none is there, but a program
+        that does not take our locks may have inserted one of them since
     """
     savepoint = connection.begin_nested()
     try:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.market.bar import IntArray, TimeArray
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
+from tickstock_pipeline.storage.bars import DERIVED
 from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS, QUARANTINED_BARS, key_column
 
 
@@ -117,6 +118,28 @@ def count_bars_by_date(
     counts = rows["count"][order].astype(np.int64)
     bounds = np.searchsorted(position, np.arange(len(spans) + 1))
     return [(days[low:high], counts[low:high]) for low, high in pairwise(bounds)]
+
+
+def dates_given(connection: sa.Connection, symbols: Sequence[str], first: date, last: date) -> dict[str, TimeArray]:
+    """The sessions of which somebody gave a daily bar, one that is not derived.
+
+    Returns
+    -------
+    symbol -> (n,) datetime64[D], ascending; a symbol without any has an empty array.
+    """
+    rows = binary_copy.copy_out(
+        connection,
+        f"""
+        SELECT wanted.position::int4 - 1, bar.date
+        FROM unnest(%s::text[]) WITH ORDINALITY wanted (symbol, position)
+        JOIN {BARS[Timeframe.DAILY].name} bar USING (symbol)
+        WHERE bar.date BETWEEN %s::date AND %s::date AND bar.source NOT LIKE '{DERIVED}%%'
+        """,
+        [list(symbols), first, last],
+        {"position": binary_copy.INT4, "date": binary_copy.INT4},
+    )
+    dates = binary_copy.from_days(rows["date"]).astype("datetime64[D]")
+    return {symbol: np.sort(dates[rows["position"] == position]) for position, symbol in enumerate(symbols)}
 
 
 def quarantined_dates(

@@ -42,6 +42,7 @@ class PeriodFinder:
     def __init__(self, calendar: TradingCalendar) -> None:
         self._calendar = calendar
         self._known: dict[tuple[Timeframe, int], tuple[Period, ...]] = {}
+        self._ends: dict[tuple[Timeframe, int], int] = {}
 
     def of(self, timeframe: Timeframe, time: int) -> tuple[Period, ...]:
         """The periods directly above a bar: none for timeframes that nothing is derived from.
@@ -59,6 +60,14 @@ class PeriodFinder:
 
     def end(self, timeframe: Timeframe, key: int) -> int:
         """The end of a bar's period."""
+        known = self._ends.get((timeframe, key))
+        if known is None:
+            if len(self._ends) >= _KEPT:
+                self._ends.clear()
+            known = self._ends[timeframe, key] = self._found_end(timeframe, key)
+        return known
+
+    def _found_end(self, timeframe: Timeframe, key: int) -> int:
         moment = np.asarray(np.datetime64(key, "us"))
         if not timeframe.is_intraday:
             return _count(self._calendar.closing(moment))

@@ -322,6 +322,7 @@ def _open_periods_of_minutes(
     add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
     changes = [
         InputChange(
+            into,
             symbol,
             attempt.window.year,
             before[symbol].year_revision,
@@ -329,6 +330,6 @@ def _open_periods_of_minutes(
             np.datetime64(day, "us").astype("datetime64[D]").item(),
         )
         for symbol, day in first_day.items()
+        for into in (Timeframe.HOURLY, Timeframe.DAILY)
     ]
-    for into in (Timeframe.HOURLY, Timeframe.DAILY):
-        follow_input(connection, into, changes)
+    follow_input(connection, changes)

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
 import pytest
@@ -37,22 +37,25 @@ STATUS_KEYS = {
 
 
 class GatedSource:
-    """A source that gives the daily bars of so many symbols, and then keeps whoever asks for more waiting."""
+    """A source that keeps those waiting who ask for the daily bars of certain symbols, until these are let go."""
 
     def __init__(self, source: SyntheticSource) -> None:
         self._source = source
         self._changed = threading.Condition()
-        self._allowed: float = float("inf")
-        self._waiting = 0
+        self._held: set[str] = set()
+        self._asked: set[str] = set()
 
-    def allow(self, symbols: float) -> None:
+    def hold(self, symbols: Iterable[str]) -> None:
+        self._held = set(symbols)
+
+    def let_go(self, symbols: Iterable[str]) -> None:
         with self._changed:
-            self._allowed = symbols
+            self._held -= set(symbols)
             self._changed.notify_all()
 
-    def wait_until_somebody_waits(self, seconds: float = 120) -> None:
+    def wait_until_asked_for(self, symbols: Iterable[str], seconds: float = 240) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: self._waiting > 0, seconds)
+            assert self._changed.wait_for(lambda: not self._asked.isdisjoint(symbols), seconds)
 
     def listings(self):
         return self._source.listings()
@@ -65,11 +68,9 @@ class GatedSource:
 
     def bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> Bars:
         with self._changed:
-            self._waiting += 1
+            self._asked.add(symbol)
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._allowed > 0, 20)
-            self._allowed -= 1
-            self._waiting -= 1
+            assert self._changed.wait_for(lambda: symbol not in self._held, 600)
         return self._source.bars(symbol, timeframe, first, last)
 
 
@@ -121,10 +122,11 @@ def provider(source: GatedSource, workplace) -> Iterator[ReplayServer]:
             "TICKSTOCK_POLYGON_URL": server.url,
             "TICKSTOCK_POLYGON_API_KEY": "replay",
             "TICKSTOCK_POLYGON_CALLS_PER_MINUTE": "0",
+            "TICKSTOCK_REQUEST_TIMEOUT": "600",
             "TICKSTOCK_FIRST_YEAR": str(TODAY.year - 1),
         }
         yield server
-        source.allow(float("inf"))
+        source.let_go(SYMBOLS)
 
 
 def stored_days(url: str) -> dict[str, list[tuple[object, ...]]]:
@@ -191,22 +193,22 @@ def test_whatever_is_killed_in_the_middle_of_a_job_every_bar_is_stored_once(work
     up = workplace.up()
     up.wait_for("Ctrl-C stops everything")
     consumer = Consumer(up.services().redis_url)
-    source.allow(8)
+    victims = ("run", "daemon", "postgres", "redis", "gateway")
+    parts = [SYMBOLS[place * 10 : place * 10 + 10] for place in range(len(victims))]
+    source.hold(SYMBOLS)
     consumer.submit("job_2", symbols=SYMBOLS, timeframes=["daily"])
 
-    for name in ("run", "daemon", "postgres", "redis", "gateway"):
-        source.wait_until_somebody_waits()
-        services = up.services()
+    for name, part in zip(victims, parts, strict=True):
+        source.wait_until_asked_for(part)
         if name == "run":
             up.run_process().kill()
         else:
-            os.kill(services.processes[name].pid, signal.SIGKILL)
+            os.kill(up.services().processes[name].pid, signal.SIGKILL)
             assert up.wait(90) == 1, up.output
             assert f"{name} ended by itself" in up.output, up.output
             up = workplace.up()
             up.wait_for("Ctrl-C stops everything")
-        source.allow(8)
-    source.allow(float("inf"))
+        source.let_go(part)
 
     consumer = Consumer(up.services().redis_url)
     last = list(consumer.follow("job_2"))[-1]

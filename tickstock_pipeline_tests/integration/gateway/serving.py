@@ -1,24 +1,21 @@
 """The gateway as its clients meet it: a real server on a port of its own, and pattern events in the real stream."""
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import redis
-import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
-from tickstock_pipeline.gateway.app import gateway_app
 from tickstock_pipeline.gateway.patterns_socket import SocketLimits
-from tickstock_pipeline.gateway.server import server_config
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.pattern_event import LiveDetection, RealtimeContext, pattern_detected
 from tickstock_pipeline.settings import Settings
+from tickstock_pipeline_tests.gateways import running_gateway
 
 _FIRST_MINUTE = 1_772_461_800
 
@@ -27,34 +24,29 @@ _FIRST_MINUTE = 1_772_461_800
 class Gateway:
     """A running gateway."""
 
-    port: int
+    http: httpx.Client
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+    def port(self) -> int:
+        port = self.http.base_url.port
+        assert port is not None
+        return port
 
     @property
     def socket_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/patterns/realtime"
 
+    def metric(self, name: str) -> float:
+        """A number of /metrics; 0 if it is not there yet."""
+        lines = self.http.get("/metrics").text.splitlines()
+        return float(next((line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")), 0))
+
 
 @contextmanager
-def serving(settings: Settings, limits: SocketLimits | None = None, port: int = 0) -> Iterator[Gateway]:
-    """Serve with the product's own server settings; ready to answer."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-        server = uvicorn.Server(server_config(gateway_app(settings, limits), settings))
-        thread = threading.Thread(target=server.run, args=([listening],), name="gateway")
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.005)
-            yield Gateway(listening.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join()
+def serving(settings: Settings, limits: SocketLimits | None = None) -> Iterator[Gateway]:
+    """A gateway with the product's own server settings, ready to answer."""
+    with running_gateway(settings, limits) as client:
+        yield Gateway(client)
 
 
 def event(symbol: str = "AAPL", number: int = 0, **changes: Any) -> str:
@@ -102,6 +94,7 @@ def subscribe(client: ClientConnection, **request: Any) -> dict[str, Any]:
     client.send(json.dumps({"action": "subscribe", "symbols": ["*"], "request_id": "first", **request}))
     answer = received(client)
     assert answer["event_type"] == "acknowledged", answer
+    assert answer["data"]["event_id"] is not None
     return answer
 
 

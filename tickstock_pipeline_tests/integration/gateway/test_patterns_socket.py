@@ -170,7 +170,7 @@ def test_a_page_of_another_site_is_refused(quiet_gateway: Gateway) -> None:
 
 
 def test_a_page_of_its_own_is_let_in(quiet_gateway: Gateway) -> None:
-    with connect(quiet_gateway.socket_url, origin=quiet_gateway.url) as subscriber:  # type: ignore[arg-type]
+    with connect(quiet_gateway.socket_url, origin=str(quiet_gateway.http.base_url)) as subscriber:  # type: ignore[arg-type]
         subscribe(subscriber)
 
 
@@ -258,6 +258,37 @@ def test_an_id_from_the_future_does_not_silence_a_client(gateway: Gateway, clien
         assert numbers(received_events(subscriber, 1)) == [1]
 
 
+def test_nothing_is_lost_or_doubled_when_the_connection_to_redis_breaks(
+    gateway: Gateway, client: "redis.Redis"
+) -> None:
+    with subscribed(gateway) as subscriber:
+        publish(client, [event(number=0)])
+        assert numbers(received_events(subscriber, 1)) == [0]
+        client.client_kill_filter(_type="normal", skipme=True)
+        publish(client, [event(number=number) for number in range(1, 200)])
+
+        assert numbers(received_events(subscriber, 199)) == list(range(1, 200))
+        assert gateway.metric("tickstock_gateway_redis_reconnects_total") == 1
+
+
+def test_a_client_is_told_where_redis_cannot_be_reached(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0")})
+    with serving(away, SocketLimits(begin_s=0.05)) as gateway, connect(gateway.socket_url) as subscriber:
+        with pytest.raises(ConnectionClosed) as ended:
+            subscriber.recv(timeout=20)
+        assert ended.value.rcvd is not None
+        assert (ended.value.rcvd.code, ended.value.rcvd.reason) == (1013, "Redis has not been reached")
+
+
+def test_entries_that_are_no_events_are_passed_over(gateway: Gateway, client: "redis.Redis") -> None:
+    with subscribed(gateway) as subscriber:
+        client.xadd("pattern_events", {"something": "else"})
+        publish(client, ["{", "[]", '{"data": {}}', event(number=1)])
+
+        assert numbers(received_events(subscriber, 1)) == [1]
+        assert gateway.metric("tickstock_gateway_unreadable_events_total") == 4
+
+
 def test_an_id_comes_with_the_first_subscription(gateway: Gateway) -> None:
     with subscribed(gateway) as subscriber:
         subscriber.send('{"action": "subscribe", "symbols": ["AAPL"], "last_event_id": "0-0"}')
@@ -272,17 +303,17 @@ def test_a_client_that_never_reads_delays_nobody_and_is_dropped(settings: Settin
         stuck_client(gateway),
         subscribed(gateway) as reader,
     ):
-        assert _metric(gateway, "tickstock_gateway_clients") == 2
+        assert gateway.metric("tickstock_gateway_clients") == 2
         slowest = 0.0
         for start in range(0, 3_000, 100):
             began = time.monotonic()
             publish(client, [event(number=number, **padding) for number in range(start, start + 100)])
             assert numbers(received_events(reader, 100)) == list(range(start, start + 100))
             slowest = max(slowest, time.monotonic() - began)
-            if _metric(gateway, "tickstock_gateway_clients") == 1:
+            if gateway.metric("tickstock_gateway_clients") == 1:
                 break
 
-        assert _metric(gateway, 'tickstock_gateway_dropped_clients_total{reason="too slow"}') == 1
+        assert gateway.metric('tickstock_gateway_dropped_clients_total{reason="too slow"}') == 1
         assert slowest < 2.0
 
 
@@ -292,13 +323,12 @@ def test_a_slow_client_is_told_why_it_is_dropped_and_can_come_again(settings: Se
         with connect(gateway.socket_url, max_queue=1) as subscriber:
             subscribe(subscriber)
             n_events = 0
-            while _metric(gateway, 'tickstock_gateway_dropped_clients_total{reason="too slow"}') == 0:
+            while gateway.metric('tickstock_gateway_dropped_clients_total{reason="too slow"}') == 0:
                 publish(client, [event(number=number, **padding) for number in range(n_events, n_events + 50)])
                 n_events += 50
             found: list[dict[str, Any]] = []
             with pytest.raises(ConnectionClosed) as ended:
-                while True:
-                    found.append(received(subscriber))
+                found.extend(iter(lambda: received(subscriber), None))
         assert ended.value.rcvd is not None
         assert ended.value.rcvd.code == 1013
         assert ended.value.rcvd.reason == "too slow: the queue is full"
@@ -333,11 +363,3 @@ class stuck_client:  # noqa: N801 - reads as a function
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-
-
-def _metric(gateway: Gateway, name: str) -> float:
-    """A number of /metrics; 0 if it is not there yet."""
-    import httpx
-
-    lines = httpx.get(f"{gateway.url}/metrics").text.splitlines()
-    return float(next((line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")), 0))

@@ -166,9 +166,16 @@ def test_it_waits_for_a_subscriber(server: ReplayServer) -> None:
 
     assert playing.wait(0.05) is None
     assert server.stream.n_sent == 0
+    assert rest_minutes(server, "IBM", HALF_DAY, HALF_DAY) == []
+    assert len(rest_minutes(server, "IBM", date(2005, 11, 23), HALF_DAY)) == 390
     with listening(server, "AM.IBM") as listener:
         assert playing.wait(20) == 210
         assert len(listener.wait_for(210)) == 210
+
+
+def test_days_without_a_session_cannot_be_played(server: ReplayServer) -> None:
+    with pytest.raises(ValueError, match="no session"):
+        server.stream.play(date(2005, 11, 26), date(2005, 11, 27))
 
 
 def test_a_client_that_leaves_does_not_hold_up_the_others(server: ReplayServer) -> None:

@@ -1,5 +1,6 @@
 """Bars into the tables and back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tickstock_pipeline.market.bar import Bars, RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bars import WriteCounts, read_bars, record_refused, write_bars
+from tickstock_pipeline.storage.ledger import read_ledger
 
 EQUAL = ("time", "open", "high", "low", "close", "volume")
 
@@ -98,6 +100,62 @@ def test_writing_again_writes_nothing_and_a_changed_bar_alone_is_updated(engine:
         assert write_bars(connection, [changed], "second") == WriteCounts(1, 1, 2)
         sources = connection.execute(sa.text("SELECT source FROM ohlcv_daily ORDER BY date")).scalars().all()
     assert sources == ["first", "second", "first", "second"]
+
+
+def sources(connection: sa.Connection) -> list[tuple[float, str]]:
+    return [tuple(row) for row in connection.exec_driver_sql("SELECT close, source FROM ohlcv_daily ORDER BY date")]
+
+
+def test_a_derived_bar_replaces_no_given_one_and_a_given_one_takes_its_place(engine: sa.Engine) -> None:
+    days = ["2013-01-02", "2013-01-03", "2013-01-04"]
+    with engine.begin() as connection:
+        write_bars(connection, [bars("A", Timeframe.DAILY, days[:1], [10.0])], "provider")
+        write_bars(connection, [bars("A", Timeframe.DAILY, days, [11.0, 11.0, 11.0])], "derived:1min")
+        assert sources(connection) == [(10.0, "provider"), (11.0, "derived:1min"), (11.0, "derived:1min")]
+        write_bars(connection, [bars("A", Timeframe.DAILY, days[1:], [12.0, 12.0])], "derived:1min")
+        assert sources(connection)[1:] == [(12.0, "derived:1min"), (12.0, "derived:1min")]
+        # the second one says the same as the derived bar
+        write_bars(connection, [bars("A", Timeframe.DAILY, days[1:], [13.0, 12.0])], "provider")
+        assert sources(connection)[1:] == [(13.0, "provider"), (12.0, "provider")]
+        write_bars(connection, [bars("A", Timeframe.DAILY, days, [14.0, 14.0, 14.0])], "derived:1min")
+        assert sources(connection) == [(10.0, "provider"), (13.0, "provider"), (12.0, "provider")]
+
+
+def test_a_source_that_yields_replaces_others_and_leaves_the_one_it_yields_to(engine: sa.Engine) -> None:
+    days = ["2013-01-02", "2013-01-03", "2013-01-04"]
+    with engine.begin() as connection:
+        write_bars(connection, [bars("A", Timeframe.DAILY, days[:1], [10.0])], "first")
+        write_bars(connection, [bars("A", Timeframe.DAILY, days[1:2], [10.0])], "third")
+        counts = write_bars(connection, [bars("A", Timeframe.DAILY, days, [11.0] * 3)], "second", yields_to="first")
+        assert counts == WriteCounts(1, 1, 1)
+        assert sources(connection) == [(10.0, "first"), (11.0, "second"), (11.0, "second")]
+
+
+def test_new_and_known_symbols_are_written_together_and_counted_in_the_ledger(engine: sa.Engine) -> None:
+    days = ["2012-12-31", "2013-01-02", "2013-01-03"]
+    with engine.begin() as connection:
+        write_bars(connection, [bars("B", Timeframe.DAILY, days[1:2])], "test")
+        written = [bars(symbol, Timeframe.DAILY, days) for symbol in ("C", "B", "A")]
+        assert write_bars(connection, written, "test") == WriteCounts(8, 0, 1)
+        assert [(row.symbol, row.year, row.n_bars) for row in read_ledger(connection, Timeframe.DAILY)] == [
+            (symbol, *of_year) for symbol in ("A", "B", "C") for of_year in ((2012, 1), (2013, 2))
+        ]
+
+
+def test_a_bar_that_another_program_commits_meanwhile_is_updated(engine: sa.Engine) -> None:
+    days = ["2013-01-02", "2013-01-03"]
+    waiting = sa.text("SELECT count(*) FROM pg_stat_activity WHERE pid = :pid AND wait_event_type = 'Lock'")
+    with ThreadPoolExecutor(1) as thread, engine.connect() as theirs, engine.connect() as ours, engine.connect() as us:
+        theirs.exec_driver_sql("INSERT INTO ohlcv_daily VALUES ('A', '2013-01-03', 1, 1, 1, 1, 1)")
+        pid = ours.scalar(sa.text("SELECT pg_backend_pid()"))
+        counts = thread.submit(write_bars, ours, [bars("A", Timeframe.DAILY, days)], "test")
+        while not us.scalar(waiting, {"pid": pid}):
+            us.rollback()
+            assert not counts.done()
+        theirs.commit()
+        assert counts.result(timeout=30) == WriteCounts(1, 1, 0)
+        ours.commit()
+        assert sources(us) == [(10.0, "test"), (10.0, "test")]
 
 
 def test_a_transaction_that_fails_leaves_neither_bars_nor_ledger(engine: sa.Engine) -> None:

@@ -105,7 +105,7 @@ def assert_live_is_batch(bars: Bars, first: int, definitions: Sequence[PatternDe
     unfiltered = [replace(row, min_bars_required=1) for row in definitions]
     batch = detect(bars, unfiltered)
     due = [set(detections.index.tolist()) for detections in batch]
-    columns = [getattr(bars, name).tolist() for name in ("open", "high", "low", "close", "volume")]
+    columns = [getattr(bars, name).tolist() for name in ("high", "low", "close", "volume")]
     for at in range(first, len(bars)):
         series.push(*(float(column[at]) for column in columns))
         for pattern, row, detections, expected in zip(live, definitions, batch, due, strict=True):
@@ -266,7 +266,7 @@ def test_stops_and_targets_are_on_their_own_side_of_the_entry(bars: Bars) -> Non
 
 def test_what_a_live_series_keeps_is_settled_before_its_first_bar() -> None:
     series = LiveSeries(Measures(LONG[0][:100]).series, VOLUME_BARS)
-    series.push(100.0, 101.0, 99.0, 100.0, 1000.0)
+    series.push(101.0, 99.0, 100.0, 1000.0)
     with pytest.raises(ValueError, match="before its first new bar"):
         series.pivots(2.0)
 
@@ -275,8 +275,8 @@ def test_a_live_series_holds_as_few_bars_as_its_readers_need() -> None:
     series = LiveSeries(Measures(LONG[0]).series, VOLUME_BARS)
     live = [FUNCTIONS[row.function].live(series, row.parameters) for row in DEFAULTS]  # type: ignore[misc]
     for at in range(400):
-        series.push(*(float(getattr(LONG[1], name)[at]) for name in ("open", "high", "low", "close", "volume")))
+        series.push(*(float(getattr(LONG[1], name)[at]) for name in ("high", "low", "close", "volume")))
         for pattern in live:
             pattern.update()
-    assert 52 <= len(series.close) <= 52 + 32
+    assert 52 <= len(series.close) <= 52 + 16
     assert series.base + len(series.close) == series.length == 1900

@@ -47,7 +47,7 @@ def test_live_reports_on_real_bars_what_a_batch_finds(series: dict[str, Bars], s
     live_series = LiveSeries(Measures(bars[:first]).series, VOLUME_BARS)
     live = [FUNCTIONS[row.function].live(live_series, row.parameters) for row in PATTERNS]  # type: ignore[misc]
     reported = {}
-    columns = [getattr(bars, name).tolist() for name in ("open", "high", "low", "close", "volume")]
+    columns = [getattr(bars, name).tolist() for name in ("high", "low", "close", "volume")]
     for at in range(first, len(bars)):
         live_series.push(*(column[at] for column in columns))
         for row, pattern in zip(PATTERNS, live, strict=True):
