@@ -17,9 +17,11 @@ from tickstock_pipeline.cli import (
     gateway,
     import_bars,
     jobs,
+    monitor,
     patterns,
     replay,
     status,
+    test_event,
     universe,
     up,
     worker,
@@ -46,6 +48,8 @@ app.command("env", epilog=env.EXAMPLES)(env.env)
 app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
+app.command("monitor", epilog=monitor.EXAMPLES)(monitor.monitor)
+app.command("test-event", epilog=test_event.EXAMPLES)(test_event.publish_and_follow)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 app.add_typer(db.app, name="db")
 app.add_typer(universe.app, name="universe")
