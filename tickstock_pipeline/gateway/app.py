@@ -15,6 +15,7 @@ from starlette.routing import Route
 from tickstock_pipeline.errors import StorageError
 from tickstock_pipeline.gateway.guard import Guard
 from tickstock_pipeline.gateway.jobs import JobEndpoints
+from tickstock_pipeline.gateway.missing_analysis import MissingAnalysisEndpoint
 from tickstock_pipeline.imports.intake import Intake, listening_client
 from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.status import StatusPublisher, redis_client
@@ -56,7 +57,11 @@ def gateway_app(settings: Settings) -> Starlette:
 
     token = None if settings.gateway_token is None else settings.gateway_token.get_secret_value()
     return Starlette(
-        routes=[Route(_HEALTH, health), *JobEndpoints(engine, intake, publisher).routes()],
+        routes=[
+            Route(_HEALTH, health),
+            *JobEndpoints(engine, intake, publisher).routes(),
+            *MissingAnalysisEndpoint(engine).routes(),
+        ],
         middleware=[Middleware(Guard, host=settings.gateway_host, token=token, open_paths=frozenset({_HEALTH}))],
         exception_handlers={HTTPException: _http_error, StorageError: _storage_error},
         lifespan=lifespan,
