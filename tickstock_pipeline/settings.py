@@ -19,6 +19,7 @@ _DAGSTER_CONNECTION_OPTIONS = "-csearch_path=dagster -csynchronous_commit=off"
 
 PROVIDERS = ("polygon", "alpha_vantage", "yahoo", "sample")
 STAND_INS = ("polygon", "alpha_vantage", "yahoo", "none")
+AUTOMATIONS = ("import_jobs", "new_bars", "catch_up", "after_close", "reconciliation", "universe_refresh", "retention")
 
 
 class Settings(BaseSettings):
@@ -123,6 +124,12 @@ class Settings(BaseSettings):
         default=None, description="Token that the gateway's clients must show. Unset: none is asked for."
     )
     first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
+    automations_off: str = Field(
+        default="",
+        description="Automations that do nothing, e.g. `catch_up,new_bars`; of "
+        + ", ".join(f"`{name}`" for name in AUTOMATIONS)
+        + ".",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
 
     @field_validator("database_url", "dagster_database_url")
@@ -155,6 +162,15 @@ class Settings(BaseSettings):
         unknown = [name for name in names if name not in STAND_INS or (name == "none" and len(names) > 1)]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is not one of {', '.join(STAND_INS[:-1])}, or none alone")
+        return ",".join(dict.fromkeys(names))
+
+    @field_validator("automations_off")
+    @classmethod
+    def _are_automations(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        unknown = [name for name in names if name not in AUTOMATIONS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(AUTOMATIONS)}")
         return ",".join(dict.fromkeys(names))
 
     @field_validator("polygon_url", "alpha_vantage_url", "yahoo_url", "polygon_stream_url")

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
 from tickstock_pipeline.cli import (
+    backfill,
     coverage,
     db,
     doctor,
@@ -42,6 +43,7 @@ app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("patterns", epilog=patterns.EXAMPLES)(patterns.patterns)
 app.command("import", epilog=import_bars.EXAMPLES)(import_bars.import_bars)
 app.command("jobs", epilog=jobs.EXAMPLES)(jobs.jobs)
+app.command("backfill", epilog=backfill.EXAMPLES)(backfill.backfill)
 app.command("coverage", epilog=coverage.EXAMPLES)(coverage.coverage)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)

@@ -21,6 +21,7 @@ from tickstock_pipeline.gateway.measures import GatewayMeasures
 from tickstock_pipeline.gateway.metrics import PATH as METRICS_PATH
 from tickstock_pipeline.gateway.metrics import MetricsEndpoint
 from tickstock_pipeline.gateway.patterns_socket import PatternSocket, SocketLimits
+from tickstock_pipeline.gateway.missing_analysis import MissingAnalysisEndpoint
 from tickstock_pipeline.imports.intake import Intake, listening_client
 from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.status import StatusPublisher, redis_client
@@ -71,6 +72,7 @@ def gateway_app(settings: Settings, limits: SocketLimits | None = None) -> Starl
             Route(METRICS_PATH, metrics.answer),
             patterns.route(),
             *JobEndpoints(engine, intake, publisher).routes(),
+            *MissingAnalysisEndpoint(engine).routes(),
         ],
         middleware=[Middleware(Guard, host=settings.gateway_host, token=token, open_paths=frozenset({HEALTH_PATH}))],
         exception_handlers={HTTPException: _http_error, StorageError: _storage_error},
