@@ -20,8 +20,8 @@ from tickstock_pipeline.gateway.jobs import JobEndpoints
 from tickstock_pipeline.gateway.measures import GatewayMeasures
 from tickstock_pipeline.gateway.metrics import PATH as METRICS_PATH
 from tickstock_pipeline.gateway.metrics import MetricsEndpoint
-from tickstock_pipeline.gateway.patterns_socket import PatternSocket, SocketLimits
 from tickstock_pipeline.gateway.missing_analysis import MissingAnalysisEndpoint
+from tickstock_pipeline.gateway.patterns_socket import PatternSocket, SocketLimits
 from tickstock_pipeline.imports.intake import Intake, listening_client
 from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.status import StatusPublisher, redis_client
