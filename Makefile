@@ -11,8 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:              ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: install        ## Start everything, import and analyse the sample data, stay up until Ctrl-C.
-	@exec $(BIN)/tickstock up
+up: install        ## Start everything, import and analyse the sample data, show live bars, stay up until Ctrl-C.
+	@exec $(BIN)/tickstock up --live
 
 demo: install      ## The same, and stop when the job is done.
 	@exec $(BIN)/tickstock up --once

@@ -1,14 +1,12 @@
 """What the live feed shows of itself, for ``tickstock status``."""
 
-from typing import Any
-
 from rich.table import Table
 from rich.text import Text
 
 from tickstock_pipeline.cli.terminal import new_table
 from tickstock_pipeline.errors import MessagingError
-from tickstock_pipeline.messaging.channels import FEED_STATE
-from tickstock_pipeline.messaging.connection import connect, named_errors
+from tickstock_pipeline.messaging.connection import connect
+from tickstock_pipeline.messaging.process_states import feed_state
 from tickstock_pipeline.settings import Settings
 
 _STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "bold red"}
@@ -19,11 +17,10 @@ def read_feed_state(settings: Settings) -> dict[str, str] | None:
     if settings.redis_url is None:
         return None
     try:
-        with connect(settings.redis_dsn()) as client, named_errors():
-            found: Any = client.hgetall(FEED_STATE)
+        with connect(settings.redis_dsn()) as client:
+            return feed_state(client)
     except MessagingError:
         return None
-    return {name.decode(): value.decode(errors="replace") for name, value in found.items()} or None
 
 
 def feed_table(state: dict[str, str]) -> Table:

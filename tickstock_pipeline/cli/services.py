@@ -18,6 +18,8 @@ _PROCESSES = {
     "daemon": "Dagster daemon",
     "code-server": "Dagster code server",
     "gateway": "Gateway",
+    "worker": "Live worker",
+    "feed": "Live feed",
 }
 
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from tickstock_pipeline.cli.patterns import patterns_table
 from tickstock_pipeline.cli.terminal import err, print_result
 from tickstock_pipeline.runtime.orchestrator import BackfillProgress
-from tickstock_pipeline.runtime.up import RunningPipeline, import_and_analyse, running_pipeline
+from tickstock_pipeline.runtime.up import RunningPipeline, import_and_analyse, running_pipeline, start_live_path
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.patterns import latest_patterns
@@ -25,6 +25,14 @@ _LINES_IN_A_LOG = 20
 
 def up(
     once: Annotated[bool, typer.Option("--once", help="Stop everything and exit when the first job is done.")] = False,
+    live: Annotated[
+        bool | None,
+        typer.Option(
+            help="Start the live path: a worker, and the feed of TICKSTOCK_LIVE_SOURCE; without one, a demonstration "
+            "on the sample's last week. Default: only where there is a live source, and not with --once.",
+            show_default=False,
+        ),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port of Dagster's web UI (TICKSTOCK_WEB_PORT).")] = None,
 ) -> None:
     """Start PostgreSQL, Redis and Dagster, import and analyse what the provider has, and stay up until Ctrl-C.
@@ -43,6 +51,8 @@ def up(
                     if left:
                         raise typer.Exit(1)
                     return
+                if live or (live is None and pipeline.settings.live != "none"):
+                    start_live_path(pipeline, announcer)
                 err.print("\nRunning. [bold]Ctrl-C[/] stops everything.")
                 pipeline.wait()
         except KeyboardInterrupt:
@@ -58,7 +68,10 @@ def _show_result(pipeline: RunningPipeline, left: dict[str, int], started: float
             rows = latest_patterns(connection, limit=_DETECTIONS_SHOWN)
     finally:
         engine.dispose()
-    print_result(patterns_table(rows, title="Latest detections"))
+    if rows:
+        print_result(patterns_table(rows, title="Latest detections"))
+    else:
+        err.print("Nothing is analysed yet. `tickstock import AAPL --years 2 --analyze` imports and analyses.")
     if left:
         missing = ", ".join(f"{asset}: {count}" for asset, count in left.items())
         err.print(f"[bold red]Not everything could be done.[/] Partitions still missing or stale: {missing}.")

@@ -6,7 +6,8 @@
    gateway.
 4. Register the provider's symbols, ask the ledger which partitions are missing or stale, and launch exactly those as
    one native backfill. Repeat for what a killed or failed run left over; give up when a round brings nothing.
-5. Stay until asked to stop, or until a process ends by itself.
+5. Start the live path where the settings name a live source, or a demonstration of it on request.
+6. Stay until asked to stop, or until a process ends by itself.
 
 A failure at any step stops whatever was started, in reverse order.
 """
@@ -15,7 +16,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,13 +29,16 @@ from tickstock_pipeline.runtime import gateway_service
 from tickstock_pipeline.runtime.dagster_services import start_dagster
 from tickstock_pipeline.runtime.gateway_service import start_gateway
 from tickstock_pipeline.runtime.instance import ServiceRecord, instance_lock, is_running, record_process
+from tickstock_pipeline.runtime.live_services import start_demonstration, start_live
 from tickstock_pipeline.runtime.orchestrator import BackfillProgress, Orchestrator
 from tickstock_pipeline.runtime.ports import require_free_port
+from tickstock_pipeline.runtime.process import ServiceProcess
 from tickstock_pipeline.runtime.services import running_services
 from tickstock_pipeline.runtime.supervisor import Supervisor
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import upgrade
+from tickstock_pipeline.storage.symbols import read_symbols
 
 _FIRST_JOB = "first-import"
 _MOST_ROUNDS = 4
@@ -121,17 +125,41 @@ def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[Runni
         announcer.step("Bringing the database schema up to date")
         upgrade(services.database_dsn())
         announcer.step("Starting Dagster and the gateway")
-        before = set(supervisor.processes)
+        before = supervisor.processes
         dagster = start_dagster(services, supervisor, dict(os.environ), _job_tags(settings))
         start_gateway(services, supervisor, dict(os.environ))
-        ports = {"webserver": settings.web_port, gateway_service.NAME: settings.gateway_port}
-        for process in supervisor.processes:
-            if process not in before:
-                port = ports.get(process.name)
-                record_process(settings.home.absolute(), process.name, ServiceRecord(process.pid, port))
+        _record(settings, supervisor, before)
         if dagster.cleared_runs:
             announcer.note(f"An earlier instance was killed in the middle of {dagster.cleared_runs} runs.")
         yield RunningPipeline(services, dagster.url, supervisor)
+
+
+def start_live_path(pipeline: RunningPipeline, announcer: Announcer) -> None:
+    """Step 5: the worker and the feed; without a live source in the settings, a demonstration of them on the sample.
+
+    Enter it from the main thread, within the context of :func:`running_pipeline`.
+
+    Raises
+    ------
+    ServiceError
+        If a process cannot be started, or ends by itself meanwhile.
+    """
+    settings, supervisor = pipeline.settings, pipeline.supervisor
+    before = supervisor.processes
+    if settings.live == "none":
+        announcer.step("Starting a demonstration of the live path: the sample's last week, an hour in a minute")
+        start_demonstration(settings, supervisor, os.environ)
+    else:
+        announcer.step(f"Starting the live path, fed by {settings.live}")
+        start_live(settings, supervisor, os.environ)
+    _record(settings, supervisor, before)
+
+
+def _record(settings: Settings, supervisor: Supervisor, before: Sequence[ServiceProcess]) -> None:
+    ports = {"webserver": settings.web_port, gateway_service.NAME: settings.gateway_port}
+    for process in supervisor.processes:
+        if process not in before:
+            record_process(settings.home.absolute(), process.name, ServiceRecord(process.pid, ports.get(process.name)))
 
 
 def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[str, int]:
@@ -149,8 +177,10 @@ def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[
     settings = pipeline.settings
     provider = historical_provider(settings)
     calendar = trading_calendar()
-    symbols = [listing.symbol for listing in provider.catalogue()]
     engine = create_engine(settings.database_dsn())
+    with engine.connect() as connection:
+        # A provider that cannot tell what it has is asked for what somebody has asked for before.
+        symbols = [listing.symbol for listing in provider.catalogue()] or read_symbols(connection)
     left: dict[str, int] = {}
     try:
         with Orchestrator(pipeline.web_url) as orchestrator:
