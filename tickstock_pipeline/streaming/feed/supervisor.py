@@ -13,7 +13,6 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +23,7 @@ from tickstock_pipeline.streaming.feed.source import LiveSource
 _logger = logging.getLogger(__name__)
 
 _LONGEST_SILENCE = 10
+_CANCEL_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,7 @@ class Supervisor:
         except ProviderUnavailableError as error:
             return error.message
         finally:
-            listening.cancel()
-            with suppress(asyncio.CancelledError, ProviderUnavailableError):
-                await listening
+            await _ended(listening)
 
     async def _watch(self, listening: "asyncio.Task[None]", line: "_Line") -> str:
         patience = self._patience
@@ -141,6 +139,16 @@ class Supervisor:
         longest = min(self._patience.longest_back_off, self._patience.first_back_off * 2.0**self._failures)
         self._failures = min(self._failures + 1, 30)
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - so that not all clients come back at once
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Cancel a task until it has ended: before Python 3.12 ``asyncio.wait_for``, which clients use, may lose it."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
+    if not task.cancelled():
+        # marks it as seen; whoever awaited the task has had it
+        task.exception()
 
 
 class _Line:
