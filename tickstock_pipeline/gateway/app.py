@@ -1,6 +1,5 @@
 """The gateway as an ASGI application: its routes, what runs behind them, and who may ask."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -55,12 +54,11 @@ def gateway_app(settings: Settings, limits: SocketLimits | None = None) -> Starl
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         intake.start()
-        reading = asyncio.create_task(patterns.feed.run())
+        patterns.feed.start()
         try:
             yield
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await patterns.feed.stop()
             await run_in_threadpool(intake.stop)
             observer.close()
             engine.dispose()

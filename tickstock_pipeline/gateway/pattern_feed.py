@@ -70,7 +70,6 @@ class PatternFeed:
     Attributes
     ----------
     position : of the newest event that was delivered; None: Redis has not been reached yet
-    problem : why nothing can be read at the moment; empty: it can
     has_begun : whoever subscribes from then on misses nothing
     """
 
@@ -84,39 +83,54 @@ class PatternFeed:
         )
         self._deliver = deliver
         self._measures = measures
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self.position: EntryId | None = None
-        self.problem = "not begun"
+        self._problem = "not begun"
         self.has_begun = asyncio.Event()
 
-    async def run(self) -> None:
-        """Read until cancelled; begins again by itself when Redis was away."""
-        wait = _SHORTEST_WAIT_S
-        try:
-            while True:
-                try:
-                    async for events in self._new_events():
-                        wait = _SHORTEST_WAIT_S
-                        self._deliver(events)
-                        # many events at once must not keep clients waiting that are quick enough
-                        await asyncio.sleep(0)
-                except (redis.RedisError, OSError) as error:
-                    if not self.problem:
-                        self._measures.reconnects.inc()
-                    self.problem = f"Redis does not answer ({type(error).__name__})"
-                    _logger.warning("pattern events wait retry_s=%.1f reason=%s", wait, type(error).__name__)
-                    await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-                    wait = min(2 * wait, _LONGEST_WAIT_S)
-        finally:
-            await self._client.aclose()
+    def start(self) -> None:
+        """Begin to read, in a task of its own."""
+        self._task = asyncio.create_task(self._run(), name="pattern-feed")
 
-    async def portion(self, after: EntryId) -> Portion:
-        """The next events after ``after``, for a client that has missed some; waits while Redis is away."""
+    async def stop(self) -> None:
+        """End reading, and close the connections."""
+        # before Python 3.12, asyncio.wait_for in the client of Redis may swallow a cancellation
+        self._is_stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.aclose()
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be read at the moment; empty: it can."""
+        if self._task is not None and self._task.done() and not self._is_stopping:
+            return "reading has ended by itself"
+        return self._problem
+
+    async def portion(self, after: EntryId) -> Portion | None:
+        """The next events after ``after``, for a client that has missed some; None: Redis does not answer."""
+        try:
+            return await self._portion(after)
+        except (redis.RedisError, OSError):
+            return None
+
+    async def _run(self) -> None:
         wait = _SHORTEST_WAIT_S
-        while True:
+        while not self._is_stopping:
             try:
-                return await self._portion(after)
-            except (redis.RedisError, OSError):
-                await asyncio.sleep(wait)
+                async for events in self._new_events():
+                    wait = _SHORTEST_WAIT_S
+                    self._deliver(events)
+                    # many events at once must not keep clients waiting that are quick enough
+                    await asyncio.sleep(0)
+            except (redis.RedisError, OSError) as error:
+                if not self._problem:
+                    self._measures.reconnects.inc()
+                self._problem = f"Redis does not answer ({type(error).__name__})"
+                _logger.warning("pattern events wait retry_s=%.1f reason=%s", wait, type(error).__name__)
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
                 wait = min(2 * wait, _LONGEST_WAIT_S)
 
     async def _portion(self, after: EntryId) -> Portion:
@@ -134,9 +148,9 @@ class PatternFeed:
         last = (await self._extent()).last
         # a Redis that has lost its newest entries numbers the next ones from there
         self.position = last if self.position is None else min(self.position, last)
-        self.problem = ""
+        self._problem = ""
         self.has_begun.set()
-        while True:
+        while not self._is_stopping:
             answer: Any = await self._client.xread(
                 {PATTERN_STREAM: entry_id_text(self.position)}, count=_READ_AT_ONCE, block=_BLOCK_MS
             )

@@ -32,6 +32,7 @@ PATH = "/patterns/realtime"
 TRY_AGAIN_LATER = 1013
 
 _NOT_YET_S = 0.01
+_AGAIN_S = 0.5
 # then others have their turn
 _SENT_IN_A_ROW = 64
 
@@ -210,14 +211,18 @@ class PatternSocket:
                 client.missed.put_nowait(after)
 
     async def _replay(self, client: Client) -> None:
-        while True:
+        # before Python 3.12, asyncio.wait_for in the client of Redis may swallow a cancellation
+        while not client.dropped.done():
             await self._replay_from(client, await client.missed.get())
 
     async def _replay_from(self, client: Client, after: EntryId) -> None:
         """Give a client what it has missed, and make it live."""
         is_told = False
-        while True:
+        while not client.dropped.done():
             portion = await self.feed.portion(after)
+            if portion is None:
+                await asyncio.sleep(_AGAIN_S)
+                continue
             if portion.has_gap and not is_told:
                 is_told = True
                 first = portion.events[0].id if portion.events else portion.end

@@ -36,16 +36,36 @@ def client(redis_url: str) -> Iterator["redis.Redis"]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def shared_gateway(_databases: Any, _migrated_template: str, _redis_server_url: str) -> Iterator[Gateway]:
+    """One gateway for the tests that leave its settings and its counters alone."""
+    with _databases.temporary(_migrated_template) as database_url:
+        settings = Settings.load(
+            _env_file=None, database_url=SecretStr(database_url), redis_url=SecretStr(_redis_server_url)
+        )
+        with serving(settings) as found:
+            yield found
+
+
+@pytest.fixture
+def shared_client(_redis_server_url: str) -> Iterator["redis.Redis"]:
+    """A client of the shared gateway's Redis, which is not emptied."""
+    with redis.Redis.from_url(_redis_server_url) as found:
+        yield found
+
+
 @pytest.fixture
 def gateway(settings: Settings) -> Iterator[Gateway]:
     with serving(settings) as found:
         yield found
 
 
-def test_a_subscriber_gets_events_as_published_and_their_id(gateway: Gateway, client: "redis.Redis") -> None:
+def test_a_subscriber_gets_events_as_published_and_their_id(
+    shared_gateway: Gateway, shared_client: "redis.Redis"
+) -> None:
     payload = event("AAPL")
-    with subscribed(gateway, symbols=["AAPL"]) as subscriber:
-        [event_id] = publish(client, [payload])
+    with subscribed(shared_gateway, symbols=["AAPL"]) as subscriber:
+        [event_id] = publish(shared_client, [payload])
 
         message = received(subscriber)
 
@@ -54,22 +74,22 @@ def test_a_subscriber_gets_events_as_published_and_their_id(gateway: Gateway, cl
 
 
 def test_a_subscription_without_request_id_is_answered_by_nothing_but_events(
-    gateway: Gateway, client: "redis.Redis"
+    shared_gateway: Gateway, shared_client: "redis.Redis"
 ) -> None:
-    with connect(gateway.socket_url) as subscriber:
+    with connect(shared_gateway.socket_url) as subscriber:
         subscriber.send('{"action": "subscribe", "symbols": ["AAPL"]}')
         subscriber.send('{"action": "ping"}')
         assert received(subscriber)["event_type"] == "pong"
-        publish(client, [event("AAPL")])
+        publish(shared_client, [event("AAPL")])
 
         assert received(subscriber)["event_type"] == "pattern_detected"
 
 
-def test_filters_let_through_what_was_asked_for(gateway: Gateway, client: "redis.Redis") -> None:
+def test_filters_let_through_what_was_asked_for(shared_gateway: Gateway, shared_client: "redis.Redis") -> None:
     wanted = {"symbols": ["AAPL", "MSFT"], "patterns": ["doji"], "timeframes": ["1min"], "min_confidence": 0.5}
-    with subscribed(gateway, **wanted) as subscriber:
+    with subscribed(shared_gateway, **wanted) as subscriber:
         publish(
-            client,
+            shared_client,
             [
                 event("AAPL", 0, pattern="doji", confidence=0.49),
                 event("AAPL", 1, pattern="hammer", confidence=0.9),
@@ -81,11 +101,11 @@ def test_filters_let_through_what_was_asked_for(gateway: Gateway, client: "redis
         assert numbers(received_events(subscriber, 1)) == [3]
 
 
-def test_unsubscribing_ends_the_events_of_a_symbol(gateway: Gateway, client: "redis.Redis") -> None:
-    with subscribed(gateway, symbols=["AAPL", "MSFT"]) as subscriber:
+def test_unsubscribing_ends_the_events_of_a_symbol(shared_gateway: Gateway, shared_client: "redis.Redis") -> None:
+    with subscribed(shared_gateway, symbols=["AAPL", "MSFT"]) as subscriber:
         subscriber.send('{"action": "unsubscribe", "symbols": ["aapl"], "request_id": "second"}')
         assert received(subscriber)["data"]["symbols"] == 1
-        publish(client, [event("AAPL", 0), event("MSFT", 1)])
+        publish(shared_client, [event("AAPL", 0), event("MSFT", 1)])
 
         assert numbers(received_events(subscriber, 1)) == [1]
 
@@ -118,9 +138,9 @@ def test_unsubscribing_ends_the_events_of_a_symbol(gateway: Gateway, client: "re
     ],
 )
 def test_a_wrong_message_is_answered_with_an_error_and_changes_nothing(
-    quiet_gateway: Gateway, message: str | bytes, problem: str
+    shared_gateway: Gateway, message: str | bytes, problem: str
 ) -> None:
-    with subscribed(quiet_gateway, symbols=["AAPL"]) as subscriber:
+    with subscribed(shared_gateway, symbols=["AAPL"]) as subscriber:
         subscriber.send(message)
 
         answer = received(subscriber)
@@ -130,19 +150,8 @@ def test_a_wrong_message_is_answered_with_an_error_and_changes_nothing(
         assert received(subscriber)["data"]["symbols"] == 1
 
 
-@pytest.fixture(scope="module")
-def quiet_gateway(_databases: Any, _migrated_template: str, _redis_server_url: str) -> Iterator[Gateway]:
-    """One gateway for tests that publish nothing."""
-    with _databases.temporary(_migrated_template) as database_url:
-        settings = Settings.load(
-            _env_file=None, database_url=SecretStr(database_url), redis_url=SecretStr(_redis_server_url)
-        )
-        with serving(settings) as found:
-            yield found
-
-
-def test_a_message_that_is_too_large_ends_the_connection(quiet_gateway: Gateway) -> None:
-    with connect(quiet_gateway.socket_url) as subscriber:
+def test_a_message_that_is_too_large_ends_the_connection(shared_gateway: Gateway) -> None:
+    with connect(shared_gateway.socket_url) as subscriber:
         subscriber.send(" " * 70_000)
 
         with pytest.raises(ConnectionClosed) as ended:
@@ -151,8 +160,8 @@ def test_a_message_that_is_too_large_ends_the_connection(quiet_gateway: Gateway)
     assert ended.value.rcvd.code == 1009
 
 
-def test_too_many_symbols_are_refused(quiet_gateway: Gateway) -> None:
-    with connect(quiet_gateway.socket_url) as subscriber:
+def test_too_many_symbols_are_refused(shared_gateway: Gateway) -> None:
+    with connect(shared_gateway.socket_url) as subscriber:
         for start in range(0, 5_000, 1_000):
             symbols = [f"S{number}" for number in range(start, start + 1_000)]
             subscribe(subscriber, symbols=symbols)
@@ -162,15 +171,15 @@ def test_too_many_symbols_are_refused(quiet_gateway: Gateway) -> None:
         assert answer["data"] == {"message": "more than 5000 symbols", "advice": 'Subscribe to ["*"].'}
 
 
-def test_a_page_of_another_site_is_refused(quiet_gateway: Gateway) -> None:
+def test_a_page_of_another_site_is_refused(shared_gateway: Gateway) -> None:
     with pytest.raises(InvalidStatus) as refused:
-        connect(quiet_gateway.socket_url, origin="https://evil.example")  # type: ignore[arg-type]
+        connect(shared_gateway.socket_url, origin="https://evil.example")  # type: ignore[arg-type]
 
     assert refused.value.response.status_code == 403
 
 
-def test_a_page_of_its_own_is_let_in(quiet_gateway: Gateway) -> None:
-    with connect(quiet_gateway.socket_url, origin=str(quiet_gateway.http.base_url)) as subscriber:  # type: ignore[arg-type]
+def test_a_page_of_its_own_is_let_in(shared_gateway: Gateway) -> None:
+    with connect(shared_gateway.socket_url, origin=str(shared_gateway.http.base_url)) as subscriber:  # type: ignore[arg-type]
         subscribe(subscriber)
 
 
@@ -197,16 +206,18 @@ def test_one_client_too_many_is_told_to_come_later(settings: Settings) -> None:
 
 
 def test_resuming_gives_each_missed_event_once_and_goes_on_with_new_ones(
-    gateway: Gateway, client: "redis.Redis"
+    shared_gateway: Gateway, shared_client: "redis.Redis"
 ) -> None:
-    with subscribed(gateway, symbols=["AAPL"]) as subscriber:
-        publish(client, [event("AAPL", number) for number in range(3)])
+    with subscribed(shared_gateway, symbols=["AAPL"]) as subscriber:
+        publish(shared_client, [event("AAPL", number) for number in range(3)])
         last_event_id = received_events(subscriber, 3)[-1]["data"]["event_id"]
-    publish(client, [event("AAPL", number) for number in range(3, 500)])
-    going_on = threading.Thread(target=lambda: [publish(client, [event("AAPL", number)]) for number in range(500, 700)])
+    publish(shared_client, [event("AAPL", number) for number in range(3, 500)])
+    going_on = threading.Thread(
+        target=lambda: [publish(shared_client, [event("AAPL", number)]) for number in range(500, 700)]
+    )
     going_on.start()
 
-    with connect(gateway.socket_url) as again:
+    with connect(shared_gateway.socket_url) as again:
         again.send(json.dumps({"action": "subscribe", "symbols": ["AAPL"], "last_event_id": last_event_id}))
         found = numbers(received_events(again, 697))
     going_on.join()
@@ -226,10 +237,10 @@ def test_a_restarted_gateway_gives_a_client_what_it_has_missed(settings: Setting
         assert numbers(received_events(subscriber, 1)) == [2]
 
 
-def test_a_client_learns_that_events_are_gone(gateway: Gateway, client: "redis.Redis") -> None:
-    ids = publish(client, [event(number=number) for number in range(5)])
-    client.xtrim("pattern_events", maxlen=2, approximate=False)
-    with connect(gateway.socket_url) as subscriber:
+def test_a_client_learns_that_events_are_gone(shared_gateway: Gateway, shared_client: "redis.Redis") -> None:
+    ids = publish(shared_client, [event(number=number) for number in range(5)])
+    shared_client.xtrim("pattern_events", maxlen=2, approximate=False)
+    with connect(shared_gateway.socket_url) as subscriber:
         subscriber.send(json.dumps({"action": "subscribe", "symbols": ["*"], "last_event_id": ids[0]}))
 
         missing = received(subscriber)
@@ -239,21 +250,23 @@ def test_a_client_learns_that_events_are_gone(gateway: Gateway, client: "redis.R
 
 
 @pytest.mark.parametrize("last", [0, 1])
-def test_nothing_is_said_to_be_gone_where_nothing_is(gateway: Gateway, client: "redis.Redis", last: int) -> None:
-    ids = publish(client, [event(number=number) for number in range(3)])
-    client.xtrim("pattern_events", minid=ids[last], approximate=False)
-    with connect(gateway.socket_url) as subscriber:
+def test_nothing_is_said_to_be_gone_where_nothing_is(
+    shared_gateway: Gateway, shared_client: "redis.Redis", last: int
+) -> None:
+    ids = publish(shared_client, [event(number=number) for number in range(3)])
+    shared_client.xtrim("pattern_events", minid=ids[last], approximate=False)
+    with connect(shared_gateway.socket_url) as subscriber:
         subscriber.send(json.dumps({"action": "subscribe", "symbols": ["*"], "last_event_id": ids[last]}))
 
         assert numbers(received_events(subscriber, 2 - last)) == list(range(last + 1, 3))
 
 
-def test_an_id_from_the_future_does_not_silence_a_client(gateway: Gateway, client: "redis.Redis") -> None:
-    publish(client, [event(number=0)])
-    with connect(gateway.socket_url) as subscriber:
+def test_an_id_from_the_future_does_not_silence_a_client(shared_gateway: Gateway, shared_client: "redis.Redis") -> None:
+    publish(shared_client, [event(number=0)])
+    with connect(shared_gateway.socket_url) as subscriber:
         subscriber.send('{"action": "subscribe", "symbols": ["*"], "last_event_id": "9999999999999-0"}')
         assert received(subscriber)["event_type"] == "events_missing"
-        publish(client, [event(number=1)])
+        publish(shared_client, [event(number=1)])
 
         assert numbers(received_events(subscriber, 1)) == [1]
 
@@ -289,8 +302,8 @@ def test_entries_that_are_no_events_are_passed_over(gateway: Gateway, client: "r
         assert gateway.metric("tickstock_gateway_unreadable_events_total") == 4
 
 
-def test_an_id_comes_with_the_first_subscription(gateway: Gateway) -> None:
-    with subscribed(gateway) as subscriber:
+def test_an_id_comes_with_the_first_subscription(shared_gateway: Gateway) -> None:
+    with subscribed(shared_gateway) as subscriber:
         subscriber.send('{"action": "subscribe", "symbols": ["AAPL"], "last_event_id": "0-0"}')
 
         assert received(subscriber)["data"]["message"].startswith("last_event_id comes with the first subscription")
