@@ -11,6 +11,7 @@ from tickstock_pipeline.defs.import_jobs import import_jobs, job_of
 from tickstock_pipeline.defs.new_bars import new_bars
 from tickstock_pipeline.defs.partitions import Grid
 from tickstock_pipeline.defs.resources import Database, Market, provider_pool
+from tickstock_pipeline.defs.schedules import after_close, catch_up
 from tickstock_pipeline.settings import Settings
 
 with warnings.catch_warnings():
@@ -27,6 +28,7 @@ defs = dg.Definitions(
     assets=_assets,
     asset_checks=[*bar_checks(), *analysis_checks()],
     sensors=[import_jobs, new_bars],
+    schedules=[catch_up, after_close],
     resources={"database": Database(), "market": Market()},
     # A run's steps share one process: measured twenty times faster than a process for each.
     executor=dg.in_process_executor,

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.analysis import DefinitionSet, analyse_many, definition_set
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of
+from tickstock_pipeline.batch.retractions import enqueue_retractions
 from tickstock_pipeline.batch.series import Series, read_series
 from tickstock_pipeline.batch.windows import Window, windows, year_bounds
 from tickstock_pipeline.market.bar import Bars, empty_bars
@@ -177,7 +178,8 @@ def _round(
     def write(connection: sa.Connection, items: Sequence[_Analysed]) -> list[Outcome]:
         locked = lock_inputs(connection, timeframe, [item.symbol for item in items], *span)
         current = [item for item in items if locked[item.symbol] == item.revision]
-        write_analysis(connection, definitions, [window for item in current for window in item.windows])
+        written = write_analysis(connection, definitions, [window for item in current for window in item.windows])
+        enqueue_retractions(connection, calendar, timeframe, written.retracted)
         coverage = [row for item in current for row in item.coverage]
         record_coverage(connection, coverage)
         facts = {"indicators": len(definitions.indicators), "patterns": len(definitions.patterns)}

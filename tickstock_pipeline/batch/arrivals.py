@@ -22,8 +22,9 @@ from tickstock_pipeline.market.symbol import normalise_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysis_failures import read_failures
 from tickstock_pipeline.storage.claims import series_of_live_workers, symbols_of_active_jobs
-from tickstock_pipeline.storage.ingestion import ChangedBars
+from tickstock_pipeline.storage.ingestion import ChangedBars, imported_only
 from tickstock_pipeline.storage.provenance import read_provenance, stale_roll_ups
+from tickstock_pipeline.storage.symbols import read_symbols
 
 REPAIRED = (Timeframe.HOURLY, Timeframe.WEEKLY, Timeframe.MONTHLY)
 
@@ -96,8 +97,12 @@ def plan_arrivals(
 
 
 def plan_repairs(connection: sa.Connection, plan: Plan, symbols: Iterable[str], grid: Grid, is_busy: IsBusy) -> None:
-    """Add the stale roll-ups of ``symbols``, and the analysis that need not wait for them."""
+    """Add the stale roll-ups of ``symbols``, and the analysis that need not wait for them.
+
+    Left out are symbols that are not active, and series that were imported without analysis.
+    """
     wanted = set(symbols)
+    wanted -= set(read_symbols(connection, active=False))
     of_jobs = wanted & symbols_of_active_jobs(connection)
     of_workers = series_of_live_workers(connection)
     if of_jobs:
@@ -117,8 +122,13 @@ def plan_repairs(connection: sa.Connection, plan: Plan, symbols: Iterable[str], 
             _add(plan, timeframe, (bars_asset(timeframe),), rested)
         assets = (indicators_asset(timeframe), patterns_asset(timeframe))
         failures = read_failures(connection, timeframe)
+        unasked = imported_only(connection, timeframe)
         found = {Partition(one.symbol, one.year) for one in stale_partitions(connection, timeframe, sorted(wanted))}
-        found = {one for one in found if one in grid and not (one in failures and failures[one].is_resting)}
+        found = {
+            one
+            for one in found
+            if one in grid and one.symbol not in unasked and not (one in failures and failures[one].is_resting)
+        }
         held = {one for one in found if one in waits or (one.symbol, timeframe) in of_workers}
         held |= {one for one in found - held if any(is_busy(asset, one) for asset in assets)}
         plan.is_partial |= bool(held)

@@ -5,7 +5,7 @@ the order of their keys. Coverage and the locking of inputs are the caller's: se
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.analysis import DefinitionSet
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
 from tickstock_pipeline.storage.bar_indicators import write_bar_indicators
-from tickstock_pipeline.storage.detections import write_detections
+from tickstock_pipeline.storage.detections import RetractedDetection, write_detections
 from tickstock_pipeline.storage.latest_indicators import write_latest_indicators
 
 
@@ -27,6 +27,7 @@ class AnalysisCounts:
     patterns_found, patterns_changed, patterns_retracted : detections that are new or have come back; that hold with
         other values; that no longer hold
     latest_rows : rows of ``daily_indicators`` written or deleted
+    retracted : the detections that no longer hold
     """
 
     indicator_rows: int = 0
@@ -35,6 +36,7 @@ class AnalysisCounts:
     patterns_changed: int = 0
     patterns_retracted: int = 0
     latest_rows: int = 0
+    retracted: tuple[RetractedDetection, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def total(self) -> int:
@@ -76,7 +78,8 @@ def write_analysis(
         indicator_rows_deleted=indicator_rows_deleted,
         patterns_found=found,
         patterns_changed=changed,
-        patterns_retracted=retracted,
+        patterns_retracted=len(retracted),
+        retracted=tuple(retracted),
         latest_rows=write_latest_indicators(connection, definitions, ordered),
     )
 

@@ -53,15 +53,16 @@ class RetractedDetection(NamedTuple):
 
 def write_detections(
     connection: sa.Connection, timeframe: Timeframe, items: Sequence[AnalysedWindow]
-) -> tuple[int, int, int]:
+) -> tuple[int, int, list[RetractedDetection]]:
     """Replace the detections in the items' windows.
 
     Returns
     -------
-    How many are new or have come back, how many hold with other values, how many no longer hold.
+    How many are new or have come back, how many hold with other values, and those that no longer hold.
     """
     new, known = new_and_known(connection, timeframe, items, "daily_patterns", _IN_WINDOW)
-    found = changed = retracted = 0
+    found = changed = 0
+    retracted: list[RetractedDetection] = []
     if new:
         n_copied = copied(connection, lambda: _copy_into(connection, "daily_patterns", new))
         if n_copied is None:
@@ -117,17 +118,15 @@ def replace_detections(
     if not replaced:
         return found, []
     retracted = connection.execute(
-        sa.text(
-            f"{_retracted(source)} RETURNING stored.symbol, stored.pattern_type, stored.bar_time,"
-            " stored.detection_timestamp, stored.revision, stored.direction, stored.confidence, stored.pattern_data,"
-            " stored.levels, stored.metadata"
-        ),
+        sa.text(_retracted(source)),
         {"timeframe": str(timeframe), **given, **window_parameters(replaced)},
     )
     return found, [RetractedDetection(*row) for row in retracted]
 
 
-def _replace(connection: sa.Connection, timeframe: Timeframe, items: Sequence[AnalysedWindow]) -> tuple[int, int, int]:
+def _replace(
+    connection: sa.Connection, timeframe: Timeframe, items: Sequence[AnalysedWindow]
+) -> tuple[int, int, list[RetractedDetection]]:
     staging = f"new_detections_{uuid4().hex}"
     columns = ", ".join(COLUMNS)
     connection.exec_driver_sql(
@@ -143,8 +142,8 @@ def _replace(connection: sa.Connection, timeframe: Timeframe, items: Sequence[An
         """),
         context,
     ).one()
-    retracted = connection.execute(sa.text(_retracted(f"{staging} AS new")), context).rowcount
-    return found, changed, retracted
+    retracted = connection.execute(sa.text(_retracted(f"{staging} AS new")), context)
+    return found, changed, [RetractedDetection(*row) for row in retracted]
 
 
 def _written(source: str) -> str:
@@ -187,6 +186,8 @@ def _retracted(source: str) -> str:
                     AND new.pattern_type = stored.pattern_type
                     AND new.detection_timestamp = stored.detection_timestamp
             )
+        RETURNING stored.symbol, stored.pattern_type, stored.bar_time, stored.detection_timestamp, stored.revision,
+            stored.direction, stored.confidence, stored.pattern_data, stored.levels, stored.metadata
     """
 
 

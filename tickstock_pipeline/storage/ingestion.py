@@ -111,24 +111,24 @@ def record_reported(connection: sa.Connection, changed: Sequence[ChangedBars], s
     )
 
 
-def imported_only(connection: sa.Connection, timeframe: Timeframe) -> set[Partition]:
-    """Partitions that nobody but runs of ours has written, of series of which nothing was ever analysed.
+def imported_only(connection: sa.Connection, timeframe: Timeframe) -> set[str]:
+    """Symbols whose bars nobody but runs of ours has written, and of which nothing was ever analysed.
 
-    Whoever imported them did not ask for their analysis.
+    Whoever imported them did not ask for their analysis. Of a rolled up timeframe the bars that it is rolled up from
+    count; of days their own.
     """
-    rows = connection.execute(
+    base = timeframe if timeframe.derived_from is None or timeframe is Timeframe.DAILY else timeframe.derived_from
+    rows = connection.scalars(
         sa.text("""
-            SELECT symbol, year FROM reported_bars reported
-            JOIN bar_ledger ledger USING (symbol, timeframe, year)
-            WHERE timeframe = :timeframe AND reported.imported_revision = ledger.revision
-                AND NOT EXISTS (
-                    SELECT FROM analysis_coverage known
-                    WHERE known.symbol = ledger.symbol AND known.timeframe = ledger.timeframe
-                )
+            SELECT symbol FROM bar_ledger ledger LEFT JOIN reported_bars reported USING (symbol, timeframe, year)
+            WHERE timeframe = :base
+            GROUP BY symbol HAVING bool_and(reported.imported_revision IS NOT DISTINCT FROM ledger.revision)
+            EXCEPT
+            SELECT symbol FROM analysis_coverage WHERE timeframe IN (:timeframe, :base)
         """),
-        {"timeframe": str(timeframe)},
+        {"timeframe": str(timeframe), "base": str(base)},
     )
-    return {Partition(symbol, year) for symbol, year in rows}
+    return set(rows)
 
 
 def hold_reporting(connection: sa.Connection) -> bool:

@@ -4,7 +4,6 @@ The messages and the log are written in the transaction of what they tell of; wh
 told again.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,22 +14,21 @@ import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import DefinitionSet
+from tickstock_pipeline.batch import retractions
 from tickstock_pipeline.market.bar import FloatArray
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.messaging.channels import ANALYSIS_COMPLETE, PATTERNS, PATTERNS_RETRACTED, SOURCE
+from tickstock_pipeline.messaging.channels import ANALYSIS_COMPLETE, PATTERNS, SOURCE
 from tickstock_pipeline.messaging.pattern_event import (
     LiveDetection,
     RealtimeContext,
     analysis_complete,
     pattern_detected,
-    pattern_retracted,
 )
 from tickstock_pipeline.patterns.detections import DIRECTION_NAMES, Detections, signal_strength
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
 from tickstock_pipeline.storage.detections import DetectionKey, RetractedDetection
 from tickstock_pipeline.storage.event_log import (
     PATTERN_PUBLISHED,
-    PATTERN_RETRACTED,
     FlowStep,
     log_flow_steps,
     logged_flows,
@@ -141,30 +139,10 @@ def tell_retractions(
     reason: str,
 ) -> list[Message]:
     """Messages about detections that no longer hold; those that nobody was told of are left out."""
-    if not retracted:
-        return []
-    detections = [_as_told(timeframe, one) for one in retracted]
-    told = logged_flows(connection, [one.flow_id for one in detections], PATTERN_PUBLISHED)
     now = time.time()
-    steps, messages = [], []
-    for one in detections:
-        if one.flow_id in told:
-            context = _context(one.bar_time, moment, now, False)
-            messages.append(Message(PATTERNS_RETRACTED, pattern_retracted(one, context, reason)))
-            steps.append(
-                FlowStep(
-                    one.flow_id,
-                    "pattern_retracted",
-                    PATTERN_RETRACTED,
-                    PATTERNS_RETRACTED,
-                    one.symbol,
-                    one.pattern,
-                    one.confidence,
-                    {"timeframe": timeframe.value, "reason": reason},
-                )
-            )
-    log_flow_steps(connection, SOURCE, steps)
-    return messages
+    return retractions.tell_retractions(
+        connection, timeframe, retracted, lambda bar_time: _context(bar_time, moment, now, False), reason
+    )
 
 
 def not_yet_told(connection: sa.Connection, detections: Sequence[LiveDetection]) -> list[LiveDetection]:
@@ -227,28 +205,6 @@ def _live(item: AnalysedWindow, found: Detections, place: int, at: int, instant:
         volume=round(int(bars.volume[at]) / divisor),
         context={name: float(values[place]) for name, values in found.context.items()},
         levels={name: _rounded(float(values[place]) * divisor) for name, values in found.levels.items()},
-    )
-
-
-def _as_told(timeframe: Timeframe, stored: RetractedDetection) -> LiveDetection:
-    metadata = stored.metadata or {}
-    return LiveDetection(
-        symbol=stored.symbol,
-        timeframe=timeframe,
-        pattern=stored.pattern,
-        bar_time=_of(stored.bar_time),
-        instant=_of(stored.detection_timestamp),
-        revision=stored.revision,
-        direction=stored.direction,
-        confidence=stored.confidence,
-        signal_strength=signal_strength(stored.confidence),
-        volume_confirmed=bool(metadata.get("volume_confirmed", False)),
-        formation_bars=int(metadata.get("formation_bars", 0)),
-        price_change=None,
-        current_price=float(stored.pattern_data.get("price", math.nan)),
-        volume=0,
-        context=dict(metadata.get("technical_context", {})),
-        levels=dict(stored.levels or {}),
     )
 
 
