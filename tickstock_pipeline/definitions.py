@@ -8,6 +8,7 @@ from tickstock_pipeline.defs.analysis import analysis_assets
 from tickstock_pipeline.defs.bars import bar_assets
 from tickstock_pipeline.defs.checks import analysis_checks, bar_checks
 from tickstock_pipeline.defs.import_jobs import import_jobs, job_of
+from tickstock_pipeline.defs.new_bars import new_bars
 from tickstock_pipeline.defs.partitions import Grid
 from tickstock_pipeline.defs.resources import Database, Market, provider_pool
 from tickstock_pipeline.settings import Settings
@@ -25,7 +26,7 @@ with warnings.catch_warnings():
 defs = dg.Definitions(
     assets=_assets,
     asset_checks=[*bar_checks(), *analysis_checks()],
-    sensors=[import_jobs],
+    sensors=[import_jobs, new_bars],
     resources={"database": Database(), "market": Market()},
     # A run's steps share one process: measured twenty times faster than a process for each.
     executor=dg.in_process_executor,

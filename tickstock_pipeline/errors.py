@@ -15,6 +15,7 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
     │   └── ProviderAnswerError       its answer cannot be trusted: cut off, not JSON, endless, not what was asked for
     ├── UniverseError            a universe file or key cannot be used
     ├── JobError                 an import job cannot be accepted, or does not exist
+    ├── SubscriptionError        what a client of the pattern socket asks for cannot be understood or given
     ├── StorageError             PostgreSQL did not do what was asked of it
     │   ├── DatabaseUnreachableError
     │   ├── DatabaseLoginError
@@ -92,6 +93,10 @@ class UniverseError(TickstockError):
 
 class JobError(TickstockError):
     """An import job cannot be accepted, or does not exist."""
+
+
+class SubscriptionError(TickstockError):
+    """What a client of the pattern socket asks for cannot be understood, or is more than it may have."""
 
 
 class StorageError(TickstockError):

@@ -18,6 +18,8 @@ from tickstock_pipeline.errors import SettingsError
 _DAGSTER_CONNECTION_OPTIONS = "-csearch_path=dagster -csynchronous_commit=off"
 
 PROVIDERS = ("polygon", "alpha_vantage", "yahoo", "sample")
+STAND_INS = ("polygon", "alpha_vantage", "yahoo", "none")
+AUTOMATIONS = ("import_jobs", "new_bars", "catch_up", "after_close", "reconciliation", "universe_refresh", "retention")
 
 
 class Settings(BaseSettings):
@@ -96,6 +98,23 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         default=30.0, gt=0, description="Seconds until a provider's silence counts as a failure."
     )
+    live_source: Literal["auto", "polygon", "redis", "database", "none"] = Field(
+        default="auto",
+        description="Where live bars come from: `polygon`, `redis` (the consumer forwards them), `database` (another "
+        "program inserts them) or `none`. `auto`: `polygon` if its key is set, else `none`.",
+    )
+    live_trades: str = Field(
+        default="", description="Symbols whose live minutes are also built from trades, e.g. `AAPL,SPY`; `*`: all."
+    )
+    live_seconds: bool = Field(
+        default=False, description="Build the live minutes of the other symbols also from aggregates of seconds."
+    )
+    live_quotes: bool = Field(default=False, description="Keep the latest quote of each live symbol in Redis.")
+    live_stand_in: str = Field(
+        default="yahoo",
+        description="Providers that are polled while the live source is down for long, in this order; of `polygon`, "
+        "`alpha_vantage`, `yahoo`; or `none`.",
+    )
     universe_dir: Path | None = Field(
         default=None, description="Folder of universe CSV files. Unset: `universes` in TICKSTOCK_HOME."
     )
@@ -105,6 +124,12 @@ class Settings(BaseSettings):
         default=None, description="Token that the gateway's clients must show. Unset: none is asked for."
     )
     first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
+    automations_off: str = Field(
+        default="",
+        description="Automations that do nothing, e.g. `catch_up,new_bars`; of "
+        + ", ".join(f"`{name}`" for name in AUTOMATIONS)
+        + ".",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
 
     @field_validator("database_url", "dagster_database_url")
@@ -128,6 +153,24 @@ class Settings(BaseSettings):
         unknown = [name for name in names if name not in PROVIDERS and value != "auto"]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is none of auto, {', '.join(PROVIDERS)}")
+        return ",".join(dict.fromkeys(names))
+
+    @field_validator("live_stand_in")
+    @classmethod
+    def _are_stand_ins(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        unknown = [name for name in names if name not in STAND_INS or (name == "none" and len(names) > 1)]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is not one of {', '.join(STAND_INS[:-1])}, or none alone")
+        return ",".join(dict.fromkeys(names))
+
+    @field_validator("automations_off")
+    @classmethod
+    def _are_automations(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",") if name.strip()]
+        unknown = [name for name in names if name not in AUTOMATIONS]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(AUTOMATIONS)}")
         return ",".join(dict.fromkeys(names))
 
     @field_validator("polygon_url", "alpha_vantage_url", "yahoo_url", "polygon_stream_url")
@@ -171,6 +214,13 @@ class Settings(BaseSettings):
             return tuple(self.provider.split(","))
         keys = {"polygon": self.polygon_api_key, "alpha_vantage": self.alpha_vantage_api_key}
         return tuple(name for name, key in keys.items() if key is not None) or ("sample",)
+
+    @property
+    def live(self) -> str:
+        """Name of the live source; ``auto`` is resolved."""
+        if self.live_source != "auto":
+            return self.live_source
+        return "none" if self.polygon_api_key is None else "polygon"
 
     @property
     def universe_folder(self) -> Path:

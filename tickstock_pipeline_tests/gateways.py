@@ -6,16 +6,17 @@ from contextlib import contextmanager
 
 import httpx
 
+from tickstock_pipeline.gateway.patterns_socket import SocketLimits
 from tickstock_pipeline.gateway.server import gateway_server
 from tickstock_pipeline.runtime.ports import any_free_port
 from tickstock_pipeline.settings import Settings
 
 
 @contextmanager
-def running_gateway(settings: Settings) -> Iterator[httpx.Client]:
+def running_gateway(settings: Settings, limits: SocketLimits | None = None) -> Iterator[httpx.Client]:
     """A client of a gateway that runs until the context ends."""
     port = any_free_port()
-    server = gateway_server(settings.model_copy(update={"gateway_port": port}))
+    server = gateway_server(settings.model_copy(update={"gateway_port": port}), limits)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

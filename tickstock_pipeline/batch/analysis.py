@@ -25,6 +25,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
+from tickstock_pipeline.storage.analysis_failures import clear_failures, record_failures
 from tickstock_pipeline.storage.analysis_store import write_analysis
 from tickstock_pipeline.storage.coverage import Coverage, StalePartition, record_coverage, stale_analysis
 from tickstock_pipeline.storage.definitions import read_definitions
@@ -96,6 +97,10 @@ def analyse_partitions(
         Outcome(partition, Status.FAILED, error="its bars kept changing while they were analysed; try again")
         for partition in stale
     ]
+    with engine.begin() as connection:
+        failed = {outcome.partition: outcome.error for outcome in outcomes if outcome.status is Status.FAILED}
+        record_failures(connection, timeframe, failed)
+        clear_failures(connection, timeframe, wanted - failed.keys())
     return in_order_of(partitions, outcomes)
 
 

@@ -57,4 +57,5 @@ def _both(imported: Outcome, filled: Outcome) -> Outcome:
         return imported if imported.status is Status.FAILED else filled
     facts = {name: filled.facts[name] for name in _OF_THE_TABLE if name in filled.facts}
     status = Status.WRITTEN if Status.WRITTEN in (imported.status, filled.status) else Status.UNCHANGED
-    return replace(imported, status=status, facts={**imported.facts, **facts})
+    revision = filled.revision or imported.revision
+    return replace(imported, status=status, facts={**imported.facts, **facts}, revision=revision)

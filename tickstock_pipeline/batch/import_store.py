@@ -1,7 +1,7 @@
 """Answers of a provider into the tables: bars, refused bars, facts, and how each partition came to be."""
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
 from itertools import groupby
 
@@ -117,7 +117,7 @@ def store_nothing_to_have(
                     "empty",
                     n_bars=0,
                     requested_from=date(partition.year, 1, 1),
-                    requested_through=date(partition.year, 12, 31),
+                    requested_through=min(date(partition.year, 12, 31), earliest - timedelta(days=1)),
                     reason=_begins(asked, earliest),
                 )
                 for partition in partitions

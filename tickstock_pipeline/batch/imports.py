@@ -119,7 +119,7 @@ def import_bars(
     for partition in _all(years):
         if partition.year > ended.year:
             note = f"no session of {partition.year} has ended yet"
-        elif earliest is not None and partition.year < earliest.year:
+        elif earliest is not None and (partition.year < earliest.year or earliest > ended):
             note = f"{provider.name} has nothing before {earliest}"
             too_early.append(partition)
         elif _is_fetched(known.get(partition), fresh_since):

@@ -25,12 +25,14 @@ class Outcome:
     ----------
     facts : counts, dates and words to show a person, by name
     error : why it failed; empty unless ``status`` is FAILED
+    revision : of the ledger, as the write of these bars left it; None where no bars were written
     """
 
     partition: Partition
     status: Status
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
     error: str = ""
+    revision: int | None = None
 
 
 def failures(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -47,7 +49,9 @@ def in_order_of(partitions: Sequence[Partition], outcomes: Iterable[Outcome]) ->
 def judge(partition: Partition, before: LedgerRow | None, after: LedgerRow | None, **facts: int | str) -> Outcome:
     """The outcome of a write, by what the ledger said before and after it in the same transaction."""
     is_same = (before.revision if before else None) == (after.revision if after else None)
-    return Outcome(partition, Status.UNCHANGED if is_same else Status.WRITTEN, {**ledger_facts(after), **facts})
+    if is_same or after is None:
+        return Outcome(partition, Status.UNCHANGED, {**ledger_facts(after), **facts})
+    return Outcome(partition, Status.WRITTEN, {**ledger_facts(after), **facts}, revision=after.revision)
 
 
 def ledger_facts(row: LedgerRow | None) -> dict[str, int | float | str]:

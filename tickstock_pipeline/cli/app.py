@@ -9,16 +9,20 @@ from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline import __version__
 from tickstock_pipeline.cli import (
+    backfill,
     coverage,
     db,
     doctor,
     env,
+    feed,
     gateway,
     import_bars,
     jobs,
+    monitor,
     patterns,
     replay,
     status,
+    test_event,
     universe,
     up,
     worker,
@@ -39,11 +43,15 @@ app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("patterns", epilog=patterns.EXAMPLES)(patterns.patterns)
 app.command("import", epilog=import_bars.EXAMPLES)(import_bars.import_bars)
 app.command("jobs", epilog=jobs.EXAMPLES)(jobs.jobs)
+app.command("backfill", epilog=backfill.EXAMPLES)(backfill.backfill)
 app.command("coverage", epilog=coverage.EXAMPLES)(coverage.coverage)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("env", epilog=env.EXAMPLES)(env.env)
+app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
 app.command("worker", epilog=worker.EXAMPLES)(worker.worker)
 app.command("gateway", epilog=gateway.EXAMPLES)(gateway.gateway)
+app.command("monitor", epilog=monitor.EXAMPLES)(monitor.monitor)
+app.command("test-event", epilog=test_event.EXAMPLES)(test_event.publish_and_follow)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 app.add_typer(db.app, name="db")
 app.add_typer(universe.app, name="universe")

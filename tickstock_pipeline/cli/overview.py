@@ -11,7 +11,7 @@ from tickstock_pipeline.errors import DefinitionError
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import activity
 from tickstock_pipeline.storage.counts import row_counts
-from tickstock_pipeline.storage.coverage import stale_analysis
+from tickstock_pipeline.storage.coverage import missing_analysis
 from tickstock_pipeline.storage.definitions import StoredDefinitions, read_definitions
 from tickstock_pipeline.storage.quality import series_extents
 
@@ -75,10 +75,8 @@ def _coverage(connection: sa.Connection, stored: StoredDefinitions, timeframe: T
         digest = definition_set(timeframe, stored.indicators, stored.patterns).digest
     except DefinitionError as error:
         return TimeframeCoverage(timeframe, len(extents), bars, first, last, None, None, error.message)
-    stale = stale_analysis(connection, timeframe, digest)
-    return TimeframeCoverage(
-        timeframe, len(extents), bars, first, last, sum(partition.bars for partition in stale), len(stale)
-    )
+    missing = missing_analysis(connection, timeframe, digest)
+    return TimeframeCoverage(timeframe, len(extents), bars, first, last, missing.bars, missing.partitions)
 
 
 def _date(time: np.datetime64) -> str:

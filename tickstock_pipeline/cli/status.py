@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tickstock_pipeline.cli.live_state import feed_table, read_feed_state
 from tickstock_pipeline.cli.overview import Overview, TimeframeCoverage, read_overview
 from tickstock_pipeline.cli.services import Service, State, services_of
 from tickstock_pipeline.cli.terminal import JsonOption, err, new_table, print_json, print_result, shown_instant
@@ -29,16 +30,18 @@ _STATE_STYLES = {State.UP: "green", State.DOWN: "bold red", State.NOT_STARTED: "
 
 
 def status(as_json: JsonOption = False) -> None:
-    """Show which services run, what is stored and analysed, what was refused, and what happened last.
+    """Show which services run, how the live feed is, what is stored, analysed and refused, and what happened last.
 
     Exit code 1 if nothing runs, a service is down, or the database has another schema version.
     """
     configured = Settings.load()
     running = find_running_services(configured.home.absolute())
-    services = services_of(with_running_services(configured, running), running)
+    found = with_running_services(configured, running)
+    services = services_of(found, running)
+    live = read_feed_state(found)
     if not as_json:
         attached_settings(configured)  # says what to do if there is nothing to show
-        print_result(_services_table(services))
+        print_result(_services_table(services), *([] if live is None else [feed_table(live)]))
     revision: str | None = None
     overview: Overview | None = None
     failure: TickstockError | None = None
@@ -56,6 +59,7 @@ def status(as_json: JsonOption = False) -> None:
                 "home": str(configured.home.absolute()),
                 "pid": None if running is None else running.pid,
                 "services": [asdict(service) for service in services],
+                "live": live,
                 "schema": {"revision": revision, "head": head_revision()},
                 **_data(overview),
                 "error": None if failure is None else failure.message,

@@ -6,7 +6,7 @@ from typing import Literal
 import dagster as dg
 import numpy as np
 
-from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions, view_partitions
+from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions, stale_partitions, view_partitions
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
 from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, Status
@@ -15,6 +15,7 @@ from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
 from tickstock_pipeline.defs.picture import SIGNS, Mark, as_markdown, candlesticks
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 
 GROUP = "analysis"
@@ -95,9 +96,16 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
         )
         good = [outcome.partition for outcome in outcomes if outcome.status is not Status.FAILED]
         views = view_partitions(database.engine, market.calendar, timeframe, good)
+        with database.engine.connect() as connection:
+            stale = stale_partitions(connection, timeframe, sorted({partition.symbol for partition in good}))
+        missing = {Partition(one.symbol, one.year): one.bars for one in stale}
 
         def metadata(key: dg.AssetKey, outcome: Outcome) -> Metadata:
-            facts: Metadata = {"result": outcome.status.value, **outcome.facts}
+            facts: Metadata = {
+                "result": outcome.status.value,
+                "bars_without_analysis": missing.get(outcome.partition, 0),
+                **outcome.facts,
+            }
             view = views.get(outcome.partition)
             if view is None:
                 return {**facts, "bars": 0}

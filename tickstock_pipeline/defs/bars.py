@@ -20,6 +20,7 @@ from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report,
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.ingestion import record_imported
 
 GROUP = "bars"
 IMPORT_DEPTH = {Timeframe.MINUTE: 0, Timeframe.DAILY: 1}
@@ -134,7 +135,7 @@ def _import_asset(
                 tracker.on_all(outcomes)
             return outcomes
 
-        _materialize(context, timeframe, work)
+        _materialize(context, database, timeframe, work)
 
     return import_asset
 
@@ -159,7 +160,7 @@ def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: Tra
                 tracker.on_all(outcomes)
             return outcomes
 
-        _materialize(context, timeframe, work)
+        _materialize(context, database, timeframe, work)
 
     return roll_up_asset
 
@@ -180,11 +181,21 @@ def _spec(timeframe: Timeframe, description: str) -> dg.AssetSpec:
 
 
 def _materialize(
-    context: dg.AssetExecutionContext, timeframe: Timeframe, work: Callable[[Sequence[Partition]], list[Outcome]]
+    context: dg.AssetExecutionContext,
+    database: Database,
+    timeframe: Timeframe,
+    work: Callable[[Sequence[Partition]], list[Outcome]],
 ) -> None:
     key = bar_asset_key(timeframe)
     partitions = requested_partitions(context)
     outcomes = work(partitions)
+    with database.engine.begin() as connection:
+        # Dagster knows of them by this run, so nobody has to tell it
+        record_imported(
+            connection,
+            timeframe,
+            [(outcome.partition, outcome.revision) for outcome in outcomes if outcome.revision is not None],
+        )
     written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
     context.log.info(f"{key.to_user_string()}: {written} of {len(partitions)} partitions changed")
     report(context, [key], outcomes, lambda _, outcome: _metadata(outcome))

@@ -7,12 +7,14 @@ import dagster as dg
 
 from tickstock_pipeline.batch.analysis import stale_partitions
 from tickstock_pipeline.batch.completeness import completeness, totals
+from tickstock_pipeline.batch.missing import by_year
 from tickstock_pipeline.batch.quality import sanity
 from tickstock_pipeline.batch.standing import Standing
 from tickstock_pipeline.defs.analysis import patterns_key
 from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.analysis_failures import read_failures
 
 _ROWS_SHOWN = 100
 _GAPS_OF_A_SYMBOL = 5
@@ -38,7 +40,10 @@ def _staleness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
     def up_to_date(database: Database) -> dg.AssetCheckResult:
         with database.engine.connect() as connection:
             stale = stale_partitions(connection, timeframe)
+            failures = read_failures(connection, timeframe)
+        failed = {partition.key: failure.error for partition, failure in failures.items()}
         bars = sum(partition.bars for partition in stale)
+        shown = {f"{partition.symbol}|{partition.year}": partition.bars for partition in stale[:_ROWS_SHOWN]}
         return dg.AssetCheckResult(
             passed=not stale,
             severity=dg.AssetCheckSeverity.WARN,
@@ -47,7 +52,10 @@ def _staleness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
             else "Every bar is analysed.",
             metadata={
                 "bars_without_analysis": bars,
-                "stale_partitions": dg.MetadataValue.json([f"{p.symbol}|{p.year}" for p in stale[:_ROWS_SHOWN]]),
+                "partitions_without_analysis": len(stale),
+                "by_year": dg.MetadataValue.json(by_year(stale)),
+                "stale_partitions": dg.MetadataValue.json(shown),
+                "failed": dg.MetadataValue.json(dict(list(failed.items())[:_ROWS_SHOWN])),
             },
         )
 

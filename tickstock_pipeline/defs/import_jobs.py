@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from tickstock_pipeline.batch.assets import bars_asset, indicators_asset, patterns_asset
+from tickstock_pipeline.defs.automation import switched_off
 from tickstock_pipeline.defs.partitions import SYMBOLS
 from tickstock_pipeline.defs.resources import Database
 from tickstock_pipeline.imports.advance import KnownRun, advance_jobs
@@ -34,20 +35,22 @@ _ENDED = {
     dg.DagsterRunStatus.FAILURE: RunState.FAILED,
     dg.DagsterRunStatus.CANCELED: RunState.CANCELED,
 }
-_ASSETS = [
+MATERIALISED_ASSETS = [
     dg.AssetKey(name(timeframe)) for name in (bars_asset, indicators_asset, patterns_asset) for timeframe in Timeframe
 ]
 
 
 @dg.sensor(
-    target=dg.AssetSelection.assets(*_ASSETS),
+    target=dg.AssetSelection.assets(*MATERIALISED_ASSETS),
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=_TICK_SECONDS,
     description="Turns accepted import jobs into runs over exactly their partitions, stage by stage, and notes what "
-    "became of them. A run that was killed is asked for again, three times in all.",
+    "became of them. What a killed run has left over is asked for again.",
 )
-def import_jobs(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult:
+def import_jobs(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult | dg.SkipReason:
     """One look at all jobs under way."""
+    if (off := switched_off("import_jobs")) is not None:
+        return off
     settings = Settings.load()
     client = redis_client(settings)
     try:

@@ -3,10 +3,15 @@
 The gateway has no users. It is reached from this machine, or by whoever has the token. What has to be kept out on this
 machine is other people's web pages: a browser sends their requests to 127.0.0.1 as well, and names the page in
 ``Origin``; a page that lets its own name point to 127.0.0.1 is known by its ``Host``.
+
+A page cannot give its WebSocket an ``Authorization`` header. It shows the token among the subprotocols that it offers:
+``tickstock`` and ``bearer.`` with the token in base64url, without padding.
 """
 
+import binascii
 import hmac
-from collections.abc import Mapping
+from base64 import urlsafe_b64decode
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -15,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 _LOCAL_NAMES = frozenset({"localhost"})
 _POLICY_VIOLATION = 1008
+_SUBPROTOCOL = "tickstock"
 
 
 class Guard:
@@ -57,8 +63,8 @@ class Guard:
         if origin is not None and _place_of(origin) != host:
             return 403, "pages of other sites may not ask"
         if self._token is not None and path not in self._open_paths:
-            scheme, _, shown = headers.get(b"authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(shown.strip().encode(), self._token.encode()):
+            shown = _shown_token(headers)
+            if shown is None or not hmac.compare_digest(shown, self._token.encode()):
                 return 401, "the token is missing or wrong"
         return None
 
@@ -69,6 +75,25 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() in _LOCAL_NAMES
+
+
+def chosen_subprotocol(offered: Sequence[str]) -> str | None:
+    """The subprotocol to answer with: never the one that carries the token, and none where none was offered."""
+    return _SUBPROTOCOL if _SUBPROTOCOL in offered else None
+
+
+def _shown_token(headers: Mapping[bytes, str]) -> bytes | None:
+    scheme, _, shown = headers.get(b"authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return shown.strip().encode("latin-1")
+    for offered in headers.get(b"sec-websocket-protocol", "").split(","):
+        kind, _, encoded = offered.strip().partition(".")
+        if kind == "bearer":
+            try:
+                return urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+            except (binascii.Error, ValueError):
+                return None
+    return None
 
 
 def _place_of(url: str) -> str:

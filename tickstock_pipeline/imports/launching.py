@@ -2,8 +2,8 @@
 
 1. A chunk of symbols goes through the job's stages one after the other; chunks do not wait for each other, except for
    analysis at the end.
-2. A stage of a chunk is over when each symbol's steps are recorded. A run that ended before that was killed: it gets
-   another attempt, three in all, and what is left then has failed.
+2. A stage of a chunk is over when each symbol's steps are recorded. A run that ended before that was killed: what is
+   left is asked for again. After three runs in a row that brought nothing it has failed: something in it kills them.
 3. No more runs are asked for than a few, so that a small job is not behind all of a large one.
 """
 
@@ -26,7 +26,7 @@ from tickstock_pipeline.storage.job_progress import (
 )
 from tickstock_pipeline.storage.jobs import JobState, StoredJob, end_job
 
-MOST_ATTEMPTS = 3
+MOST_FRUITLESS = 3
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,9 @@ def next_steps(view: JobView, order: Mapping[str, int]) -> NextSteps:
     if job.first_date is None or job.last_date is None:
         return NextSteps(is_over=True)
     years = job_years((job.first_date, job.last_date))
-    latest: dict[tuple[str, int], JobRun] = {}
-    for run in view.runs:
-        before = latest.get((run.stage, run.chunk))
-        if before is None or run.attempt > before.attempt:
-            latest[run.stage, run.chunk] = run
+    runs: dict[tuple[str, int], list[JobRun]] = {}
+    for run in sorted(view.runs, key=lambda run: run.attempt):
+        runs.setdefault((run.stage, run.chunk), []).append(run)
     is_imported = not any(
         owed_steps(symbol, stage.steps, stages) for symbol in view.symbols for stage in stages if not stage.is_analysis
     )
@@ -121,19 +119,22 @@ def next_steps(view: JobView, order: Mapping[str, int]) -> NextSteps:
         is_waiting = True
         if stage.is_analysis and job.analysis_mode == "batch" and not is_imported:
             continue
-        before = latest.get((stage.name, number))
+        earlier = runs.get((stage.name, number), [])
+        before = earlier[-1] if earlier else None
         if before is not None and before.status is RunState.STARTED:
             continue
-        if before is not None and before.status.is_over and before.attempt >= MOST_ATTEMPTS:
-            times = f"its run ended {before.attempt} times before it was done"
+        owed = _owed(symbols, stage, stages)
+        n_owed = sum(len(steps) for steps in owed.values())
+        fruitless = sum(1 for run in earlier if run.status.is_over and run.n_owed <= n_owed)
+        if before is not None and before.status.is_over and fruitless >= MOST_FRUITLESS:
+            times = f"its run ended {fruitless} times without having done any of it"
             given_up += _give_up(symbols, stage, stages, f"{times} (run {before.run_id} {before.status})")
             continue
         if _span(symbols, order) != len(symbols):
             given_up += _give_up(symbols, stage, stages, "the order of the partitions has changed; submit it again")
             continue
         attempt = 1 if before is None else before.attempt + before.status.is_over
-        run = JobRun(job.job_id, stage.name, number, attempt)
-        owed = _owed(symbols, stage, stages)
+        run = JobRun(job.job_id, stage.name, number, attempt, n_owed=n_owed)
         asked = sorted(owed, key=order.__getitem__)
         steps = [step for step in stage.steps if any(step in steps for steps in owed.values())]
         work.append(

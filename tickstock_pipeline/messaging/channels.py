@@ -24,6 +24,11 @@ BAR_SHARDS = "tickstock:bars:shards"
 BAR_GROUP = "workers"
 PRODUCER_MARK = {"producer": SOURCE}
 
+# Ours alone: the state of the live feed (a hash), whose turn it is to feed, the latest quotes (a hash by symbol).
+FEED_STATE = "tickstock:feed"
+FEED_TURN = "tickstock:feed:turn"
+QUOTES = "tickstock:quotes"
+
 
 def job_status_key(job_id: str) -> str:
     """The key under which a job's status is read."""

@@ -103,7 +103,7 @@ class PolygonProvider:
         # and a range without a session is not worth a request
         if not len(self._calendar.sessions(first, last)):
             return FetchedBars(empty_bars(symbol, timeframe))
-        ticker = _spelled(symbol)
+        ticker = spelled(symbol)
         what = f"{timeframe.value} bars of {symbol}"
         pages = self._client.pages(
             what,
@@ -154,7 +154,7 @@ class PolygonProvider:
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
         """See :meth:`HistoricalProvider.fetch_splits`."""
         what = f"splits of {symbol}"
-        ticker = _spelled(symbol)
+        ticker = spelled(symbol)
         rows = self._reference_rows(
             what,
             symbol,
@@ -180,7 +180,7 @@ class PolygonProvider:
     def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`HistoricalProvider.fetch_dividends`; those of one day are added up, other currencies left out."""
         what = f"dividends of {symbol}"
-        ticker = _spelled(symbol)
+        ticker = spelled(symbol)
         rows = self._reference_rows(
             what,
             symbol,
@@ -205,7 +205,7 @@ class PolygonProvider:
         return ()
 
     def _reference_rows(self, what: str, symbol: str, endpoint: Callable[[Any], Any]) -> Sequence[Mapping[str, Any]]:
-        ticker = _spelled(symbol)
+        ticker = spelled(symbol)
         rows: list[Mapping[str, Any]] = []
         for page in self._client.pages(what, symbol, endpoint):
             found = page.get("results")
@@ -223,7 +223,7 @@ class PolygonProvider:
     def _check_known(self, symbol: str) -> None:
         if symbol in self._known:
             return
-        ticker = _spelled(symbol)
+        ticker = spelled(symbol)
         what = f"the listing of {symbol}"
         try:
             self._client.ask(what, symbol, lambda rest: rest.get_ticker_details(quote(ticker, safe=""), raw=True))
@@ -241,6 +241,6 @@ class PolygonProvider:
         return date.fromisoformat(str(exchange_date(moment)[0]))
 
 
-def _spelled(symbol: str) -> str:
+def spelled(symbol: str) -> str:
     """A symbol as Polygon spells it: share classes with a dot."""
     return symbol.replace("/", ".").replace("-", ".")

@@ -1,6 +1,6 @@
 """Which provider a name of the settings means."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import SecretStr
 
@@ -20,8 +20,35 @@ def historical_provider(settings: Settings) -> HistoricalProvider:
     SettingsError
         If what a provider needs, such as its key, is not set.
     """
-    providers = [BUILDERS[name](settings) for name in settings.providers]
+    return provider_of(settings, settings.providers)
+
+
+def provider_of(settings: Settings, names: Sequence[str]) -> HistoricalProvider:
+    """As :func:`historical_provider`, for providers that are not those of the settings."""
+    providers = [BUILDERS[name](settings) for name in names]
     return providers[0] if len(providers) == 1 else FailoverProvider(providers)
+
+
+def market_question(settings: Settings) -> Callable[[], str] | None:
+    """What asks Polygon in which phase the market is; None without a key. See :mod:`providers.polygon_market`."""
+    if settings.polygon_api_key is None:
+        return None
+    from tickstock_pipeline.providers.polygon_market import polygon_market
+
+    key = polygon_key(settings)
+    budget = request_budget(settings, "polygon", _account(key), settings.polygon_calls_per_minute, 0)
+    return polygon_market(settings.polygon_url, key, budget)
+
+
+def polygon_key(settings: Settings) -> SecretStr:
+    """The key of Polygon/Massive.
+
+    Raises
+    ------
+    SettingsError
+        If it is not set, or cannot be one.
+    """
+    return _key(settings.polygon_api_key, "polygon", "TICKSTOCK_POLYGON_API_KEY")
 
 
 # The clients of the others take up to a second to import, so that is left until one is wanted.
@@ -30,7 +57,7 @@ def historical_provider(settings: Settings) -> HistoricalProvider:
 def _polygon(settings: Settings) -> HistoricalProvider:
     from tickstock_pipeline.providers.polygon import PolygonProvider
 
-    key = _key(settings.polygon_api_key, "polygon", "TICKSTOCK_POLYGON_API_KEY")
+    key = polygon_key(settings)
     return PolygonProvider(
         base_url=settings.polygon_url,
         api_key=key,

@@ -170,10 +170,8 @@ class Orchestrator:
         -------
         How many runs there were.
         """
-        wanted = [{"key": key, "value": value} for key, value in backfill_tags.items()]
-        for found in self._ask(queries.ACTIVE_BACKFILLS)["partitionBackfillsOrError"].get("results", []):
-            if all(tag in found["tags"] for tag in wanted):
-                self._ask(queries.CANCEL_BACKFILL, {"id": found["id"]})
+        for backfill_id in self.active_backfills(backfill_tags):
+            self._ask(queries.CANCEL_BACKFILL, {"id": backfill_id})
         runs: list[str] = []
         for host, port in code_servers:
             # The default launcher notes so on each run which code server it is a child of.
@@ -183,6 +181,18 @@ class Orchestrator:
         if runs:
             self._ask(queries.END_RUNS, {"ids": runs})
         return len(runs)
+
+    def active_backfills(self, tags: Mapping[str, str]) -> list[str]:
+        """The backfills under way that carry these tags, the newest first."""
+        wanted = [{"key": key, "value": value} for key, value in tags.items()]
+        found = self._ask(queries.ACTIVE_BACKFILLS)["partitionBackfillsOrError"].get("results", [])
+        return [str(one["id"]) for one in found if all(tag in one["tags"] for tag in wanted)]
+
+    def targeted_partitions(self, backfill_id: str) -> set[Partition] | None:
+        """The partitions of a backfill; None where its assets have different ones."""
+        found = self._ask(queries.BACKFILL_PARTITIONS, {"id": backfill_id})["partitionBackfillOrError"]
+        names = found.get("partitionNames")
+        return None if names is None else {Partition.parse(name) for name in names}
 
     def progress(self, backfill_id: str) -> BackfillProgress:
         """What Dagster says of a backfill now."""

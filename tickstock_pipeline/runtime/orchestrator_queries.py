@@ -88,3 +88,11 @@ mutation ($ids: [String!]!) {
     ... on PythonError { message }
   }
 }"""
+BACKFILL_PARTITIONS = """
+query ($id: String!) {
+  partitionBackfillOrError(backfillId: $id) {
+    __typename
+    ... on PartitionBackfill { partitionNames }
+    ... on PythonError { message }
+  }
+}"""

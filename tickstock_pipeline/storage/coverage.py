@@ -119,44 +119,71 @@ def stale_analysis(
     A partition that was never analysed, or with other definitions, counts all of its bars; one whose input has
     changed counts its bars from the change on. The counts are exact.
     """
-    table, key = BARS[timeframe], key_column(timeframe)
-    # a date-keyed bar's instant is midnight UTC of its date
-    since, first, after = (
-        ("v.stale_from", _YEAR_START, _NEXT_YEAR_START)
-        if timeframe.is_intraday
-        else (
-            "(v.stale_from AT TIME ZONE 'UTC')::date",
-            "make_date(l.year, 1, 1)",
-            "make_date(l.year + 1, 1, 1)",
-        )
-    )
     rows = connection.execute(
-        sa.text(f"""
-            SELECT l.symbol, l.year, CASE WHEN v.definition_digest = :digest THEN changed.n ELSE l.n_bars END AS n
-            FROM bar_ledger l
-            LEFT JOIN analysis_coverage v
-                ON v.symbol = l.symbol AND v.timeframe = l.timeframe AND v.year = l.year
-            LEFT JOIN LATERAL (
-                SELECT count(*)::int AS n FROM {table.name} bar
-                WHERE v.stale_from IS NOT NULL AND bar.symbol = l.symbol
-                    AND bar."{key.name}" >= greatest({since}, {first}) AND bar."{key.name}" < {after}
-            ) changed ON v.definition_digest = :digest
-            WHERE l.timeframe = :timeframe
-                AND (cast(:symbols AS text[]) IS NULL OR l.symbol = ANY (cast(:symbols AS text[])))
-                AND (
-                    (v.definition_digest IS DISTINCT FROM :digest AND (l.n_bars > 0 OR v.n_bars > 0))
-                    OR changed.n > 0
-                    OR (v.stale_from IS NOT NULL AND v.n_bars > l.n_bars)
-                )
-            ORDER BY l.symbol, l.year
-        """),
-        {
-            "timeframe": str(timeframe),
-            "digest": digest,
-            "symbols": None if symbols is None else sorted(set(symbols)),
-        },
+        sa.text(f"{_stale(timeframe)} ORDER BY l.symbol, l.year"), _stale_context(timeframe, digest, symbols)
     )
     return [StalePartition(symbol, year, bars) for symbol, year, bars in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class MissingAnalysis:
+    """How much has no analysis that holds; a partition may count 0 bars, if what was analysed is there no more."""
+
+    bars: int
+    partitions: int
+
+
+def missing_analysis(connection: sa.Connection, timeframe: Timeframe, digest: str) -> MissingAnalysis:
+    """The sum of :func:`stale_analysis` over all symbols, without fetching the partitions."""
+    row = connection.execute(
+        sa.text(f"SELECT coalesce(sum(n), 0)::bigint, count(*) FROM ({_stale(timeframe)}) stale"),
+        _stale_context(timeframe, digest, None),
+    ).one()
+    return MissingAnalysis(*row)
+
+
+def _stale_context(timeframe: Timeframe, digest: str, symbols: Iterable[str] | None) -> dict[str, object]:
+    wanted = None if symbols is None else sorted(set(symbols))
+    return {"timeframe": str(timeframe), "digest": digest, "symbols": wanted}
+
+
+def _stale(timeframe: Timeframe) -> str:
+    table, key = BARS[timeframe], key_column(timeframe)
+    # a date-keyed bar's instant is midnight UTC of its date
+    since, after = (
+        ("v.stale_from", "make_timestamptz(l.year + 1, 1, 1, 0, 0, 0, 'America/New_York')")
+        if timeframe.is_intraday
+        else ("(v.stale_from AT TIME ZONE 'UTC')::date", "make_date(l.year + 1, 1, 1)")
+    )
+    # bars are read only where the change lies in the middle of what was analysed; the ledger tells the rest
+    return f"""
+        SELECT l.symbol, l.year, counted.n
+        FROM bar_ledger l
+        LEFT JOIN analysis_coverage v
+            ON v.symbol = l.symbol AND v.timeframe = l.timeframe AND v.year = l.year
+        LEFT JOIN LATERAL (
+            SELECT count(*)::int AS n FROM {table.name} bar
+            WHERE v.definition_digest = :digest
+                AND v.stale_from > l.first_time AND v.stale_from <= least(v.covered_through, l.last_time)
+                AND bar.symbol = l.symbol AND bar."{key.name}" >= {since} AND bar."{key.name}" < {after}
+        ) changed ON true
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                WHEN v.definition_digest IS DISTINCT FROM :digest OR v.stale_from <= l.first_time THEN l.n_bars
+                WHEN v.stale_from IS NULL OR l.n_bars = 0 OR v.stale_from > l.last_time THEN 0
+                WHEN v.stale_from > v.covered_through THEN l.n_bars - v.n_bars
+                ELSE changed.n
+            END AS n
+        ) counted
+        WHERE l.timeframe = :timeframe
+            AND (cast(:symbols AS text[]) IS NULL OR l.symbol = ANY (cast(:symbols AS text[])))
+            AND (
+                counted.n > 0
+                -- what was analysed is there no more
+                OR v.n_bars > 0 AND v.definition_digest IS DISTINCT FROM :digest
+                OR v.stale_from IS NOT NULL AND v.n_bars > l.n_bars
+            )
+    """
 
 
 def analysed_partitions(connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> set[Partition]:
@@ -165,7 +192,3 @@ def analysed_partitions(connection: sa.Connection, timeframe: Timeframe, symbols
     wanted = sa.literal(sorted(set(symbols)), sa.ARRAY(sa.Text))
     query = sa.select(table.symbol, table.year).where(table.timeframe == timeframe, table.symbol == sa.any_(wanted))
     return {Partition(symbol, year) for symbol, year in connection.execute(query)}
-
-
-_YEAR_START = "make_timestamptz(l.year, 1, 1, 0, 0, 0, 'America/New_York')"
-_NEXT_YEAR_START = "make_timestamptz(l.year + 1, 1, 1, 0, 0, 0, 'America/New_York')"

@@ -46,12 +46,13 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One run of a job: an attempt at one stage of one chunk of its symbols."""
+    """One run of a job: an attempt at one stage of one chunk of its symbols, with so many steps to do."""
 
     job_id: str
     stage: str
     chunk: int
     attempt: int
+    n_owed: int = 0
     run_id: str | None = None
     status: RunState = RunState.REQUESTED
     requested_at: datetime | None = None
@@ -121,6 +122,7 @@ def read_job_runs(connection: sa.Connection, job_id: str) -> list[JobRun]:
 def store_run(connection: sa.Connection, run: JobRun) -> None:
     """Note that a run is asked for; one that is noted stays as it is."""
     values = {"job_id": run.job_id, "stage": run.stage, "chunk": run.chunk, "attempt": run.attempt}
+    values |= {"n_owed": run.n_owed}
     connection.execute(insert(IMPORT_JOB_RUNS).values(values).on_conflict_do_nothing())
 
 

@@ -75,6 +75,7 @@ IMPORT_JOB_RUNS = sa.Table(
     sa.Column("stage", sa.Text, primary_key=True),
     sa.Column("chunk", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("n_owed", sa.Integer, nullable=False, server_default=sa.text("0")),
     sa.Column("run_id", sa.Text),
     sa.Column("status", sa.Text, nullable=False, server_default="requested"),
     sa.Column("requested_at", _INSTANT, nullable=False, server_default=sa.func.now()),
@@ -89,7 +90,7 @@ REFUSED_MESSAGES = sa.Table(
     "refused_messages",
     METADATA,
     sa.Column("reason", sa.Text, primary_key=True),
-    sa.Column("count", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Column("count", sa.BigInteger, nullable=False, server_default=sa.text("1")),
     sa.Column("latest_at", _INSTANT, nullable=False, server_default=sa.func.now()),
     sa.Column("latest_excerpt", sa.Text, nullable=False),
 )

@@ -11,6 +11,16 @@ from tickstock_pipeline.market.timeframe import Timeframe
 
 METADATA = sa.MetaData()
 
+
+class TransactionId(sa.types.UserDefinedType[str]):
+    """PostgreSQL's ``xid8``: a transaction's number, never used again."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "XID8"
+
+
 _INSTANT = sa.TIMESTAMP(timezone=True)
 _KEY_COLUMNS = {
     Timeframe.MINUTE: "timestamp",
@@ -145,6 +155,7 @@ BAR_LEDGER = sa.Table(
     sa.Column("first_time", _INSTANT),
     sa.Column("last_time", _INSTANT),
     sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("position", TransactionId, nullable=False, server_default=sa.func.pg_current_xact_id()),
 )
 
 ANALYSIS_COVERAGE = sa.Table(

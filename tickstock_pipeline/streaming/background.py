@@ -74,7 +74,8 @@ class Background:
     def took_over(self) -> None:
         """Shards have come to us: find what is begun and not finished, and what will be needed."""
         desk = self._desk
-        with desk.engine.connect() as connection:
+        with desk.engine.begin() as connection:
+            desk.begin(connection, [])  # reads the definitions, without which nothing can be analysed
             desk.open_periods.open(period for period in read_open_periods(connection) if desk.holds(period.symbol))
             for symbol, timeframe in backlog_symbols(connection):
                 if desk.holds(symbol):

@@ -98,6 +98,7 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
     result = CaughtUp()
     active = desk.book.plans.get(timeframe)
     if active is None:
+        result.failed = dict.fromkeys(symbols, "its definitions cannot be used")
         return result
     with desk.engine.connect() as connection:
         readings = read_inputs(connection, desk, active, timeframe, sorted(symbols), upcoming)

@@ -163,7 +163,7 @@ class LiveWorker:
     def take_bars(self) -> None:
         """The first half of a turn: leases, and the next batch."""
         if self._share.is_due:
-            self._turn_over()
+            self.renew_now()
         if self.desk.leases:
             entries = self._next_entries()
             if entries:
@@ -176,7 +176,8 @@ class LiveWorker:
         self._share.prepare()
         self.signs.started()
 
-    def _turn_over(self) -> None:
+    def renew_now(self) -> None:
+        """Renew the leases, and take note of shards that have come and gone."""
         turnover = self._share.turn()
         if turnover.lost:
             _logger.info("shards gone=%s", ",".join(map(str, sorted(turnover.lost))))

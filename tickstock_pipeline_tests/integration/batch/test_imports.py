@@ -336,6 +336,17 @@ def test_years_before_the_providers_history_are_empty_there_and_no_failure(engin
     assert found[Partition("A", 2020)].outcome == "complete"
 
 
+def test_a_history_that_has_yet_to_begin_is_not_asked_for(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    provider.begins = NOW.date()
+
+    outcomes = run(engine, provider, partitions("A", years=(2021, 2022)))
+
+    assert not failures(outcomes)
+    assert provider.asked == []
+    assert provenance(engine)[Partition("A", 2022)].requested_through == date(2022, 5, 31)
+
+
 def test_a_history_that_has_moved_on_leaves_what_was_fetched_before(engine):
     provider = ArrayProvider([days("A", FIRST, LAST)])
     run(engine, provider, partitions("A"))

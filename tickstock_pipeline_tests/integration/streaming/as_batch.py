@@ -31,7 +31,9 @@ _QUERIES = {
             pattern_data::text, levels::text, metadata::text
         FROM daily_patterns WHERE retracted_at IS NULL ORDER BY 1, 2, 3, 4
     """,
-    "daily_indicators": "SELECT symbol, timeframe, indicator_type, value_data, bar_time FROM daily_indicators ORDER BY 1, 2, 3",
+    "daily_indicators": """
+        SELECT symbol, timeframe, indicator_type, value_data, bar_time FROM daily_indicators ORDER BY 1, 2, 3
+    """,
     "analysis_coverage": """
         SELECT symbol, timeframe, year, definition_digest, anchor, covered_through, n_bars, stale_from
         FROM analysis_coverage WHERE n_bars > 0 ORDER BY 1, 2, 3

@@ -46,7 +46,9 @@ def test_every_command_explains_itself(command: list[str], option: str, capsys: 
     assert f"Usage: tickstock {' '.join(command)}" in text
 
 
-@pytest.mark.parametrize("command", ["status", "patterns", "doctor", "env", "db upgrade", "db revision"])
+@pytest.mark.parametrize(
+    "command", ["status", "patterns", "import", "jobs", "gateway", "doctor", "env", "db upgrade", "db revision"]
+)
 def test_help_gives_examples_that_fit_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = ended(capsys, *command.split(), "--help")
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickstock_pipeline.imports.launching import MOST_ATTEMPTS, JobView, NextSteps, Work, next_steps, shared_out
+from tickstock_pipeline.imports.launching import MOST_FRUITLESS, JobView, NextSteps, Work, next_steps, shared_out
 from tickstock_pipeline.imports.planning import MOST_SYMBOLS_IN_A_RUN, chunks_of
 from tickstock_pipeline.imports.status import reason_of, status_of
 from tickstock_pipeline.market.partition import Partition
@@ -39,8 +39,8 @@ def symbol(number: int, *done: str, chunk: int | None = 0, **errors: str) -> Job
     return JobSymbol(f"S{number}", number, chunk, frozenset(done) | set(errors), errors)
 
 
-def run(stage: str, status: RunState, *, chunk: int = 0, attempt: int = 1) -> JobRun:
-    return JobRun("j", stage, chunk, attempt, run_id=f"{stage}-{attempt}", status=status)
+def run(stage: str, status: RunState, *, chunk: int = 0, attempt: int = 1, n_owed: int = 1) -> JobRun:
+    return JobRun("j", stage, chunk, attempt, n_owed, run_id=f"{stage}-{attempt}", status=status)
 
 
 def steps(found_job: StoredJob, symbols: list[JobSymbol], *runs: JobRun) -> NextSteps:
@@ -92,15 +92,21 @@ def test_a_killed_run_is_tried_again_over_what_is_left() -> None:
     assert (work.run.attempt, work.first, work.last) == (2, Partition("S1", 2023), Partition("S2", 2024))
 
 
-def test_what_is_left_after_three_attempts_has_failed_with_the_reason() -> None:
-    runs = [run("bars", RunState.FAILED, attempt=number + 1) for number in range(MOST_ATTEMPTS)]
+def test_what_is_left_after_three_runs_that_brought_nothing_has_failed_with_the_reason() -> None:
+    runs = [run("bars", RunState.FAILED, attempt=number + 1) for number in range(MOST_FRUITLESS)]
 
     found = steps(job(), [symbol(0, "ohlcv_daily"), symbol(1)], *runs)
 
     assert found.work == ()
     (given_up,) = found.given_up
     assert (given_up.symbols, given_up.step) == (("S1",), "ohlcv_daily")
-    assert given_up.reason == "its run ended 3 times before it was done (run bars-3 failed)"
+    assert given_up.reason == "its run ended 3 times without having done any of it (run bars-3 failed)"
+
+
+def test_runs_that_bring_something_may_be_killed_any_number_of_times() -> None:
+    runs = [run("bars", RunState.CANCELED, attempt=number + 1, n_owed=9 - number) for number in range(7)]
+
+    assert asked(steps(job(), [symbol(0), symbol(1)], *runs)) == [("j/bars/0/8", ("ohlcv_daily",))]
 
 
 def test_a_run_that_failed_for_some_symbols_is_not_tried_again() -> None:

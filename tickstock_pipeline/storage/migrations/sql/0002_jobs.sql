@@ -54,6 +54,8 @@ CREATE TABLE import_job_runs (
     stage TEXT NOT NULL,
     chunk INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
+    -- steps of its symbols that were to be done when it was asked for: it has brought something if there are fewer now
+    n_owed INTEGER NOT NULL DEFAULT 0,
     run_id TEXT,
     status TEXT NOT NULL DEFAULT 'requested',
     requested_at TIMESTAMPTZ NOT NULL DEFAULT now(),

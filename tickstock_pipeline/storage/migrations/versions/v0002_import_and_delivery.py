@@ -12,7 +12,14 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-_SCRIPTS = ("0002_universes.sql", "0002_jobs.sql", "0002_delivery.sql", "0002_completeness.sql")
+_SCRIPTS = (
+    "0002_universes.sql",
+    "0002_jobs.sql",
+    "0002_delivery.sql",
+    "0002_completeness.sql",
+    "0002_notify.sql",
+    "0002_automation.sql",
+)
 
 
 def upgrade() -> None:

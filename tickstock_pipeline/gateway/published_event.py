@@ -1,0 +1,69 @@
+"""A pattern event from the stream ``pattern_events``, read once and written once for all clients."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tickstock_pipeline.gateway.subscription import Traits
+from tickstock_pipeline.messaging.bar_stream import EntryId, parsed_id
+from tickstock_pipeline.messaging.channels import PATTERN_FIELD
+
+EVENT_ID = "event_id"
+"""The key that we add to ``data``: where the event is in the stream, for ``last_event_id``."""
+
+
+class PublishedEvent(NamedTuple):
+    """One event.
+
+    Attributes
+    ----------
+    id : of its entry in the stream
+    text : what clients get: the event as published, with :data:`EVENT_ID`
+    published_at : Unix seconds
+    detection_ms, freshness_ms : as the worker measured them; None: it did not, or the event was made up for later
+    """
+
+    id: EntryId
+    traits: Traits
+    direction: str
+    text: str
+    published_at: float
+    detection_ms: float | None
+    freshness_ms: float | None
+
+
+def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent:
+    """An entry of the stream.
+
+    Raises
+    ------
+    ValueError
+        If it holds no pattern event: something else writes to the stream.
+    """
+    raw = fields.get(PATTERN_FIELD.encode())
+    if raw is None:
+        raise ValueError("the entry has no event")
+    event = json.loads(raw)
+    try:
+        data = event["data"]
+        traits = Traits(str(data["symbol"]), str(data["pattern"]), str(data["timeframe"]), float(data["confidence"]))
+        published_at = float(event["timestamp"])
+        direction = str(data.get("direction", ""))
+        context = data.get("realtime_context") or {}
+        is_late = bool(context.get("late"))
+        data[EVENT_ID] = entry_id.decode()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the entry is no pattern event: {type(error).__name__}") from None
+    return PublishedEvent(
+        parsed_id(entry_id),
+        traits,
+        direction,
+        json.dumps(event, ensure_ascii=False, separators=(",", ":")),
+        published_at,
+        None if is_late else _number(context.get("detection_latency_ms")),
+        None if is_late else _number(context.get("data_freshness_ms")),
+    )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

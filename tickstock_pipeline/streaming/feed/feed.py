@@ -1,0 +1,299 @@
+"""The live feed: from a source's connection to the streams of closed minutes.
+
+Tasks of one event loop:
+
+1. Reading: the supervisor keeps the connection and puts messages into the inbox. It does nothing else, so that a socket
+   is read however busy the rest is.
+2. Work: all that is in the inbox is decoded, judged and appended together; then the minutes that the clock has closed.
+3. Around it: gaps are filled from history, another provider stands in, symbols are followed, quarantine and state kept.
+
+Each part is told by the others what it must know; none waits for another but through the inbox.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import redis
+import sqlalchemy as sa
+
+from tickstock_pipeline.errors import MessagingError, StorageError, UniverseError
+from tickstock_pipeline.market.calendar import TradingCalendar
+from tickstock_pipeline.market.status import MarketPhase, market_status
+from tickstock_pipeline.messaging.channels import QUOTES
+from tickstock_pipeline.messaging.connection import named_errors
+from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.streaming.feed.gaps import GapFiller
+from tickstock_pipeline.streaming.feed.inbox import DEFAULT_CAPACITY, Inbox, Message
+from tickstock_pipeline.streaming.feed.market_clock import MarketClock
+from tickstock_pipeline.streaming.feed.signs import FeedParts, FeedSigns
+from tickstock_pipeline.streaming.feed.source import Delivery, LiveSource, Origin, Reading
+from tickstock_pipeline.streaming.feed.standby import Standby, Standing
+from tickstock_pipeline.streaming.feed.state import FeedState
+from tickstock_pipeline.streaming.feed.supervisor import Patience, Supervisor
+from tickstock_pipeline.streaming.feed.turn import TURN_S, FeedTurn
+from tickstock_pipeline.streaming.feed.writer import StreamWriter
+
+_logger = logging.getLogger(__name__)
+
+# As far back as a provider sends a minute again because of late trades.
+_LOOK_BACK = np.timedelta64(15, "m")
+_TICK_S = 0.1
+_MINUTE_MS = 60_000
+
+Symbols = Callable[[], Sequence[str]]
+"""Says whose bars are wanted; asked again and again, in a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """How patient the feed is; seconds.
+
+    Attributes
+    ----------
+    symbols_every : how often it is asked whose bars are wanted
+    settling : after a connection has opened, until its gap is asked for
+    standby_after, standby_every : see :class:`Standby`
+    is_watched : whether silence is a bad sign now; None: in regular sessions, by the calendar
+    """
+
+    patience: Patience = field(default_factory=Patience)
+    inbox_capacity: int = DEFAULT_CAPACITY
+    symbols_every: float = 30.0
+    settling: float = 5.0
+    retry: float = 30.0
+    standby_after: float = 120.0
+    standby_every: float = 60.0
+    state_every: float = 2.0
+    is_watched: Callable[[], bool] | None = None
+
+
+class Feed:
+    """One live feed; :meth:`run` it in an event loop of its own.
+
+    Parameters
+    ----------
+    symbols : whose bars are wanted
+    clients : two clients of Redis, of :func:`tickstock_pipeline.messaging.connection.connect`: for bars, for the rest
+    history : fills gaps; None: they stay
+    stand_in : serves while the source is down; None: nobody does
+    ask_market : asks a provider for the market's phase
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        symbols: Symbols,
+        clients: tuple["redis.Redis", "redis.Redis"],
+        engine: sa.Engine,
+        calendar: TradingCalendar,
+        *,
+        history: HistoricalProvider | None = None,
+        stand_in: HistoricalProvider | None = None,
+        ask_market: Callable[[], str] | None = None,
+        options: FeedOptions | None = None,
+    ) -> None:
+        self.options = options = options or FeedOptions()
+        self._source = source
+        self._symbols = symbols
+        self._calendar = calendar
+        self._client = clients[1]
+        self._followed: tuple[str, ...] = ()
+        self._look_again = asyncio.Event()
+        self.inbox = Inbox(options.inbox_capacity)
+        self.clock = MarketClock()
+        self.state = FeedState(source.name)
+        self.writer = StreamWriter(clients[0], engine, calendar, self._after_restart)
+        self.gaps = GapFiller(
+            *(history, engine, calendar, self.inbox, self.clock.now),
+            settling_s=options.settling,
+            retry_s=options.retry,
+        )
+        is_watched = options.is_watched or self._is_open
+        self.standby = None
+        if stand_in is not None:
+            self.standby = Standby(
+                *(stand_in, calendar, self.inbox),
+                down_since=lambda: self.state.down_since,
+                is_open=is_watched,
+                symbols=lambda: self._followed,
+                now=self.clock.now,
+                after_s=options.standby_after,
+                every_s=options.standby_every,
+            )
+        self._supervisor = Supervisor(
+            source,
+            self.inbox,
+            patience=options.patience,
+            is_watched=is_watched,
+            on_up=self._up,
+            on_down=self._down,
+            on_warning=self._warned,
+        )
+        parts = FeedParts(
+            *(self.state, self.inbox, self.clock, self.writer.written, self.gaps.filling),
+            Standing() if self.standby is None else self.standby.standing,
+        )
+        self.signs = FeedSigns(parts, self._client, calendar, ask_market)
+        self._turn = FeedTurn(self._client)
+        self._up_before = False
+
+    async def run(self) -> None:
+        """Wait until no other feed runs, then feed until cancelled.
+
+        Raises
+        ------
+        ProviderRefusedError
+            If the source refuses us.
+        AlreadyRunningError
+            If another feed has taken over.
+        MessagingError
+            If Redis does not answer at the start.
+        """
+        await self._take_turn()
+        await self._follow()
+        await self.writer.begin()
+        tasks = [self._work(), self._supervisor.run(), self.gaps.run(), self._keep_following(), self._keep_turn()]
+        tasks += [self.writer.keep_quarantine(), self.signs.keep_showing(self.options.state_every)]
+        tasks.append(self.signs.keep_asking())
+        if self.standby is not None:
+            tasks.append(self.standby.run())
+        running = [asyncio.create_task(task) for task in tasks]
+        try:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await self._end()
+
+    def look_again(self) -> None:
+        """Ask at once whose bars are wanted; may be called from a signal handler of the loop."""
+        self._look_again.set()
+
+    async def _end(self) -> None:
+        try:
+            async with asyncio.timeout(5):
+                await self.writer.store_refused()
+                await asyncio.to_thread(self.signs.stopped)
+                await asyncio.to_thread(self._turn.give_up)
+        except (TimeoutError, MessagingError) as error:
+            _logger.warning("stopping failed reason=%s", type(error).__name__)
+        self.gaps.close()
+        if self.standby is not None:
+            self.standby.close()
+        self.writer.close()
+
+    async def _work(self) -> None:
+        while True:
+            messages = await self.inbox.take(_TICK_S)
+            deliveries: list[Delivery] = []
+            quotes: dict[Any, Any] = {}
+            for message in messages:
+                if isinstance(message.payload, Delivery):
+                    deliveries.append(message.payload)
+                else:
+                    reading = self._read(message)
+                    quotes |= reading.quotes
+                    if reading.bars:
+                        deliveries.append(Delivery(reading.bars, Origin.LIVE, message.at, self._source.via))
+            closed = self._source.due(self.clock.now_ms())
+            if closed:
+                deliveries.append(Delivery(closed, Origin.LIVE, time.time(), self._source.via))
+            if deliveries:
+                await self.writer.write(deliveries, [message.at for message in messages])
+            if quotes:
+                await asyncio.to_thread(self._show_quotes, quotes)
+            await self.writer.check_redis()
+
+    def _read(self, message: Message) -> Reading:
+        reading = self._source.read(message.payload, message.at)
+        self.state.messages += 1
+        self.state.events += reading.n_events
+        self.state.last_heard_at = message.at
+        if reading.refused:
+            self.writer.refuse(reading.refused)
+        if reading.newest_ms:
+            self.clock.saw(reading.newest_ms)
+        return reading
+
+    def _show_quotes(self, quotes: dict[Any, Any]) -> None:
+        try:
+            with named_errors():
+                self._client.hset(QUOTES, mapping=quotes)
+        except MessagingError as error:
+            _logger.warning("quotes not shown reason=%s", error.message)
+
+    def _up(self) -> None:
+        since: np.datetime64 | None = None
+        if self._up_before and self.clock.newest_ms:
+            # of what was under way when the connection broke, and of late bars, some may have been lost
+            lost_ms = self.clock.newest_ms - self.clock.newest_ms % _MINUTE_MS
+            since = np.datetime64(lost_ms * 1_000, "us") - _LOOK_BACK
+        self._up_before = True
+        self.state.up()
+        _logger.info("connected source=%s symbols=%d", self._source.name, len(self._followed))
+        self.gaps.want(self._followed, since)
+        self.signs.changed()
+
+    def _down(self, reason: str) -> None:
+        self.state.down(reason)
+        self.signs.changed()
+
+    def _warned(self, problem: str) -> None:
+        _logger.warning("source warns source=%s problem=%s", self._source.name, problem)
+        self.state.warned(problem)
+
+    def _after_restart(self) -> None:
+        self.state.note("Redis has been restarted")
+        self.gaps.want(self._followed, None)
+
+    def _is_open(self) -> bool:
+        return market_status(self._calendar, np.datetime64("now", "us")).phase is MarketPhase.REGULAR
+
+    async def _take_turn(self) -> None:
+        is_told = False
+        while not await asyncio.to_thread(self._turn.take):
+            if not is_told:
+                _logger.warning("another feed runs: standing by")
+                is_told = True
+            await asyncio.sleep(TURN_S / 20)
+
+    async def _keep_turn(self) -> None:
+        while True:
+            await asyncio.sleep(TURN_S / 5)
+            try:
+                await asyncio.to_thread(self._turn.keep)
+            except MessagingError as error:
+                _logger.debug("turn not kept reason=%s", error.message)
+
+    async def _keep_following(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self.options.symbols_every):
+                    await self._look_again.wait()
+            except TimeoutError:
+                pass
+            self._look_again.clear()
+            await self._follow()
+
+    async def _follow(self) -> None:
+        try:
+            symbols = tuple(dict.fromkeys(await asyncio.to_thread(self._symbols)))
+        except (StorageError, UniverseError) as error:
+            self.state.note(error.message)
+            return
+        added = [symbol for symbol in symbols if symbol not in set(self._followed)]
+        if symbols != self._followed:
+            _logger.info("symbols followed=%d added=%d", len(symbols), len(added))
+            self._followed = symbols
+            self._source.follow(symbols)
+            self.state.symbols = len(symbols)
+            if self.state.is_connected:
+                self.gaps.want(added, None)

@@ -1,0 +1,263 @@
+"""Fills what was missed, from the provider's history: at the start, after a connection was lost, after Redis was lost.
+
+1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts.
+2. The answer is compared with what is stored and with what was sent since. Only what is missing or different goes on.
+3. A failure puts the symbol back. A refusal ends filling until the next wish, and shows as the reason.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from tickstock_pipeline.errors import (
+    ProviderError,
+    ProviderRefusedError,
+    RateLimitedError,
+    StorageError,
+    UnknownSymbolError,
+)
+from tickstock_pipeline.live.bar import each_bar
+from tickstock_pipeline.market.aggregation import closed
+from tickstock_pipeline.market.bar import Bars, BoolArray
+from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.bar_event import LiveBar
+from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.storage.bars import read_bars
+from tickstock_pipeline.storage.quality import series_extents
+from tickstock_pipeline.streaming.feed.inbox import Inbox
+from tickstock_pipeline.streaming.feed.source import Delivery, Origin
+
+_logger = logging.getLogger(__name__)
+
+FILLED = "filled"
+"""``data_quality`` of a bar that was asked for after a gap."""
+MOST_SESSIONS = 5
+"""Gaps are filled so far back at most; what is older is for imports."""
+
+_RETRY_S = 30.0
+_FAST_DAYS = timedelta(days=4)
+_MINUTE = np.timedelta64(1, "m")
+
+
+@dataclass(slots=True)
+class Filling:
+    """How far it is.
+
+    Attributes
+    ----------
+    waiting : symbols that are still to be asked for
+    problem : the last failure, until an answer comes
+    """
+
+    waiting: int = 0
+    answers: int = 0
+    failures: int = 0
+    problem: str = ""
+
+
+class GapFiller:
+    """Asks for what was missed, in the background.
+
+    Parameters
+    ----------
+    provider : whose minutes; None: nobody's, gaps stay
+    now : the market's time, UTC
+    settling_s : seconds after a wish until it is asked for: the provider must have its last minute too
+    """
+
+    def __init__(
+        self,
+        provider: HistoricalProvider | None,
+        engine: sa.Engine,
+        calendar: TradingCalendar,
+        inbox: Inbox,
+        now: Callable[[], np.datetime64],
+        *,
+        settling_s: float = 5.0,
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        has_minutes = provider is not None and Timeframe.MINUTE in provider.timeframes
+        self._provider = provider if has_minutes else None
+        self._engine = engine
+        self._calendar = calendar
+        self._inbox = inbox
+        self._now = now
+        self._settling_s = settling_s
+        self._retry_s = retry_s
+        self._wanted: dict[str, np.datetime64] = {}
+        self._unknown_since: set[str] = set()
+        self._arrived = asyncio.Event()
+        self._pool = ThreadPoolExecutor(1 if self._provider is None else self._provider.concurrency, "feed-history")
+        self.filling = Filling()
+        if self._provider is None:
+            self.filling.problem = "no provider of minutes is configured: gaps are not filled"
+
+    def want(self, symbols: Iterable[str], since: np.datetime64 | None) -> None:
+        """Ask for the minutes of symbols.
+
+        Parameters
+        ----------
+        since : the first one, UTC; None: the one after each symbol's last stored minute
+        """
+        if self._provider is None:
+            return
+        for symbol in symbols:
+            if since is None:
+                self._unknown_since.add(symbol)
+            else:
+                self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Fill until cancelled."""
+        provider = self._provider
+        while provider is not None:
+            await self._arrived.wait()
+            await asyncio.sleep(self._settling_s)
+            self._arrived.clear()
+            wanted = await self._taken()
+            self.filling.waiting = len(wanted)
+            for symbol, since in await self._filled(provider, wanted):
+                self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+            if self._wanted and not self._arrived.is_set():
+                await asyncio.sleep(self._retry_s)
+                self._arrived.set()
+
+    def close(self) -> None:
+        """End the threads, without waiting for answers."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _taken(self) -> dict[str, np.datetime64]:
+        wanted, self._wanted = self._wanted, {}
+        unknown, self._unknown_since = self._unknown_since, set()
+        if unknown:
+            try:
+                newest = await asyncio.to_thread(self._newest_stored, sorted(unknown))
+            except (StorageError, DBAPIError) as error:
+                _logger.warning("gaps cannot be known reason=%s", type(error).__name__)
+                self._unknown_since |= unknown
+                self._arrived.set()
+                newest = {}
+                unknown = set()
+            for symbol in unknown:
+                since = newest.get(symbol, self._earliest())
+                wanted[symbol] = min(since, wanted.get(symbol, since))
+        return wanted
+
+    def _newest_stored(self, symbols: list[str]) -> dict[str, np.datetime64]:
+        with self._engine.connect() as connection:
+            extents = series_extents(connection, Timeframe.MINUTE)
+        return {symbol: extents[symbol][2] for symbol in symbols if symbol in extents}
+
+    async def _filled(
+        self, provider: HistoricalProvider, wanted: dict[str, np.datetime64]
+    ) -> list[tuple[str, np.datetime64]]:
+        """Ask for symbols; gives back those to ask for again."""
+        again: list[tuple[str, np.datetime64]] = []
+        waiting = iter(sorted(wanted.items(), key=lambda item: (item[1], item[0])))
+        refusal = ""
+
+        async def ask() -> None:
+            nonlocal refusal
+            for symbol, since in waiting:
+                if refusal:
+                    return
+                try:
+                    await self._fill(provider, symbol, since)
+                except UnknownSymbolError:
+                    self.filling.answers += 1
+                except ProviderRefusedError as error:
+                    refusal = error.message
+                except ProviderError as error:
+                    self._failed(error)
+                    again.append((symbol, since))
+                    if isinstance(error, RateLimitedError):
+                        await asyncio.sleep(error.retry_after_seconds or self._retry_s)
+                self.filling.waiting -= 1
+
+        await asyncio.gather(*(ask() for _ in range(provider.concurrency)))
+        if refusal:
+            self.filling.problem = refusal
+            _logger.error("gaps are not filled reason=%s", refusal)
+            self.filling.waiting = 0
+        return again
+
+    async def _fill(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> None:
+        asked_at = time.time()
+        since = max(since, self._earliest())
+        loop = asyncio.get_running_loop()
+        bars = await loop.run_in_executor(self._pool, self._missing, provider, symbol, since)
+        self.filling.answers += 1
+        self.filling.problem = ""
+        if bars:
+            _logger.info("gap filled symbol=%s bars=%d since=%s", symbol, len(bars), since)
+            await self._inbox.put(Delivery(bars, Origin.FILL, asked_at))
+
+    def _missing(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> list[LiveBar]:
+        first, last = days_of_gap(since, self._now())
+        fetched = provider.fetch_bars(symbol, Timeframe.MINUTE, first, last)
+        bars = closed(fetched.bars, self._calendar, np.datetime64("now", "us")).since(since)
+        try:
+            with self._engine.connect() as connection:
+                stored = read_bars(connection, Timeframe.MINUTE, [symbol], since).get(symbol)
+        except (StorageError, DBAPIError):
+            stored = None
+        missing = bars if stored is None else bars[~_is_stored(bars, stored)]
+        return live_bars(missing, fetched.source or provider.name, FILLED)
+
+    def _earliest(self) -> np.datetime64:
+        sessions = self._calendar.sessions(self._calendar.first, day_of(self._now()))
+        opening: np.datetime64 = self._calendar.opening(sessions[-MOST_SESSIONS:])[0]
+        return opening
+
+    def _failed(self, error: ProviderError) -> None:
+        self.filling.failures += 1
+        if self.filling.problem != error.message:
+            _logger.warning("gap not filled yet reason=%s", error.message)
+        self.filling.problem = error.message
+
+
+def day_of(moment: np.datetime64) -> date:
+    """The date on the exchange's clock of an instant (UTC)."""
+    return date.fromisoformat(str(exchange_date(np.asarray(moment, "datetime64[us]"))))
+
+
+def days_of_gap(since: np.datetime64, now: np.datetime64) -> tuple[date, date]:
+    """The first and last date to ask for.
+
+    A market that is played again faster than it happened may have gone on by days while nothing was heard of it.
+    """
+    first = day_of(since)
+    last = min(day_of(now) + _FAST_DAYS, day_of(np.datetime64("now", "us")))
+    return first, max(first, last)
+
+
+def live_bars(bars: Bars, source: str, quality: str) -> list[LiveBar]:
+    """Bars of a provider's history as live ones."""
+    return [
+        LiveBar(
+            bars.symbol,
+            bars.timeframe,
+            *(bar.time, bar.open, bar.high, bar.low, bar.close, float(bar.volume)),
+            source=source,
+            quality=quality,
+        )
+        for bar in each_bar(bars)
+    ]
+
+
+def _is_stored(bars: Bars, stored: Bars) -> BoolArray:
+    at = np.minimum(np.searchsorted(stored.time, bars.time), max(len(stored) - 1, 0))
+    is_same: BoolArray = stored.time[at] == bars.time
+    for name in ("open", "high", "low", "close", "volume"):
+        is_same &= getattr(stored, name)[at] == getattr(bars, name)
+    return is_same

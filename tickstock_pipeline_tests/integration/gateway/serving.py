@@ -1,0 +1,116 @@
+"""The gateway as its clients meet it: a real server on a port of its own, and pattern events in the real stream."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import redis
+from websockets.sync.client import ClientConnection, connect
+
+from tickstock_pipeline.gateway.patterns_socket import SocketLimits
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.pattern_event import LiveDetection, RealtimeContext, pattern_detected
+from tickstock_pipeline.settings import Settings
+from tickstock_pipeline_tests.gateways import running_gateway
+
+_FIRST_MINUTE = 1_772_461_800
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway."""
+
+    http: httpx.Client
+
+    @property
+    def port(self) -> int:
+        port = self.http.base_url.port
+        assert port is not None
+        return port
+
+    @property
+    def socket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/patterns/realtime"
+
+    def metric(self, name: str) -> float:
+        """A number of /metrics; 0 if it is not there yet."""
+        lines = self.http.get("/metrics").text.splitlines()
+        return float(next((line.rpartition(" ")[2] for line in lines if line.startswith(f"{name} ")), 0))
+
+
+@contextmanager
+def serving(settings: Settings, limits: SocketLimits | None = None) -> Iterator[Gateway]:
+    """A gateway with the product's own server settings, ready to answer."""
+    with running_gateway(settings, limits) as client:
+        yield Gateway(client)
+
+
+def event(symbol: str = "AAPL", number: int = 0, **changes: Any) -> str:
+    """A pattern event as a worker publishes it, of minute ``number``."""
+    fields: dict[str, Any] = {
+        "symbol": symbol,
+        "timeframe": Timeframe.MINUTE,
+        "pattern": "engulfing",
+        "bar_time": (_FIRST_MINUTE + number * 60) * 1_000_000,
+        "instant": (_FIRST_MINUTE + number * 60) * 1_000_000,
+        "revision": 1,
+        "direction": "bullish",
+        "confidence": 0.85,
+        "signal_strength": "strong",
+        "volume_confirmed": True,
+        "formation_bars": 2,
+        "price_change": 2.5,
+        "current_price": 185.5,
+        "volume": 1_000_000,
+        "context": {"body_ratio": 1.5},
+        "levels": {"support": 184.25},
+    }
+    detection = LiveDetection(**(fields | changes))
+    return pattern_detected(detection, RealtimeContext("worker-0", time.time(), 1.12, 123.0))
+
+
+def publish(client: "redis.Redis", payloads: Sequence[str]) -> list[str]:
+    """Add events to the stream as the publisher does; their ids."""
+    pipeline = client.pipeline(transaction=False)
+    for payload in payloads:
+        pipeline.xadd("pattern_events", {"event": payload})
+    return [entry_id.decode() for entry_id in pipeline.execute()]
+
+
+@contextmanager
+def subscribed(gateway: Gateway, **request: Any) -> Iterator[ClientConnection]:
+    """A client whose subscription the gateway has acknowledged."""
+    with connect(gateway.socket_url) as client:
+        subscribe(client, **request)
+        yield client
+
+
+def subscribe(client: ClientConnection, **request: Any) -> dict[str, Any]:
+    """Subscribe, and the acknowledgement; only for a client that gets nothing else yet."""
+    client.send(json.dumps({"action": "subscribe", "symbols": ["*"], "request_id": "first", **request}))
+    answer = received(client)
+    assert answer["event_type"] == "acknowledged", answer
+    assert answer["data"]["event_id"] is not None
+    return answer
+
+
+def received(client: ClientConnection) -> dict[str, Any]:
+    """The next message."""
+    message: dict[str, Any] = json.loads(client.recv(timeout=20))
+    return message
+
+
+def received_events(client: ClientConnection, count: int) -> list[dict[str, Any]]:
+    """The next messages, all of which are pattern events."""
+    found = [received(client) for _ in range(count)]
+    assert {one["event_type"] for one in found} <= {"pattern_detected"}, found
+    return found
+
+
+def numbers(events: Sequence[dict[str, Any]]) -> list[int]:
+    """Which minutes the events are of, as :func:`event` counts them."""
+    return [round(one["data"]["timestamp"] - _FIRST_MINUTE) // 60 for one in events]
