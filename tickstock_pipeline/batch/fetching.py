@@ -8,11 +8,12 @@
    five requests a minute are allowed, ten years of an unknown symbol would cost two minutes.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -33,6 +34,15 @@ _PATIENCE_S = 1.0
 _REQUESTS_AHEAD = 4
 
 
+@dataclass
+class OwedFacts:
+    """Facts of a symbol that are not fresh, asked for with the first of its requests that is answered."""
+
+    kinds: frozenset[ActionKind] = frozenset()
+    # the symbol's other answers wait, so that no bars are stored whose splits could not be had
+    turn: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+
 @dataclass(frozen=True)
 class Request:
     """What to ask of a provider: one symbol's bars, and facts of it that are not fresh.
@@ -41,14 +51,14 @@ class Request:
     ----------
     years : the partitions that the answer is stored as, ascending
     first, last : dates asked, both included, within ``years``
-    kinds : the facts to ask for as well
+    facts : to ask for as well; shared by the symbol's requests
     """
 
     symbol: str
     years: tuple[int, ...]
     first: date
     last: date
-    kinds: frozenset[ActionKind] = frozenset()
+    facts: OwedFacts = field(default_factory=OwedFacts)
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,8 @@ def _ask(provider: HistoricalProvider, timeframe: Timeframe, request: Request, g
         return Refusal(request, given_up[symbol])
     try:
         fetched = provider.fetch_bars(symbol, timeframe, request.first, request.last)
-        return _with_facts(provider, request, fetched)
+        with request.facts.turn:
+            return _with_facts(provider, request, fetched)
     except ProviderError as error:
         # An answer that cannot be trusted is about the years asked; whatever else is wrong is wrong for all of them.
         if not isinstance(error, ProviderAnswerError):
@@ -158,7 +169,8 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
     splits: tuple[Split, ...] = ()
     dividends: tuple[Dividend, ...] = ()
     answered, notes = [], []
-    for kind in (kind for kind in KINDS if kind in request.kinds):
+    kinds = request.facts.kinds
+    for kind in (kind for kind in KINDS if kind in kinds):
         try:
             if kind == "splits":
                 splits = provider.fetch_splits(request.symbol)
@@ -172,13 +184,14 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
             notes.append(f"no {kind}: {error.message}")
             continue
         answered.append(ActionFetch(request.symbol, kind, provider.name))
+    request.facts.kinds = frozenset()
     return Answer(
         request,
         fetched,
         splits,
         dividends,
         tuple(answered),
-        n_requests=1 + len(request.kinds),
+        n_requests=1 + len(kinds),
         notes=tuple(notes),
     )
 

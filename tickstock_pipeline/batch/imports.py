@@ -19,7 +19,7 @@ from typing import TypedDict
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.fetching import CANCELLED, Refusal, Request, fetch_in_batches
+from tickstock_pipeline.batch.fetching import CANCELLED, OwedFacts, Refusal, Request, fetch_in_batches
 from tickstock_pipeline.batch.import_store import store_answers, store_failures, store_nothing_to_have
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, ledger_by_partition, ledger_facts
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, TradingCalendar
@@ -134,7 +134,7 @@ def import_bars(
 
     def requests() -> Iterator[Request]:
         for symbol, found in wanted.items():
-            missing = frozenset(KINDS) - fresh[symbol]
+            facts = OwedFacts(frozenset(KINDS) - fresh[symbol])
             for span in _spans(timeframe, found):
                 first = date(span[0], 1, 1)
                 yield Request(
@@ -142,9 +142,8 @@ def import_bars(
                     span,
                     first if earliest is None else max(first, earliest),
                     min(date(span[-1], 12, 31), ended),
-                    missing,
+                    facts,
                 )
-                missing = frozenset()
 
     for arrivals in fetch_in_batches(provider, timeframe, requests(), should_stop or (lambda: False)):
         refusals = [item for item in arrivals if isinstance(item, Refusal)]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import redis
 import sqlalchemy as sa
 
+from tickstock_pipeline.imports.message import usable_job_id
 from tickstock_pipeline.messaging.channels import JOB_STREAM, job_status_key
 from tickstock_pipeline.messaging.job_status import STATUS_LIFETIME_SECONDS, JobStatus
 from tickstock_pipeline.storage.jobs import known_job_ids
@@ -66,6 +67,7 @@ class Orphans:
         found = self._unknown()
         self._seen = {job_id: self._seen.get(job_id, now) for job_id in found}
         lost = [job_id for job_id, since in self._seen.items() if now - since >= GRACE_SECONDS]
+        told = 0
         for job_id in lost:
             status = JobStatus(
                 job_id=job_id,
@@ -74,10 +76,11 @@ class Orphans:
                 message="Not received",
                 completed_at=datetime.now(UTC),
             )
-            self._replace(keys=[job_status_key(job_id)], args=[status.as_json(), STATUS_LIFETIME_SECONDS])
-            _logger.warning("Job %s was published while nobody listened; its status says so.", ascii(job_id))
+            if self._replace(keys=[job_status_key(job_id)], args=[status.as_json(), STATUS_LIFETIME_SECONDS]):
+                told += 1
+                _logger.warning("Job %s was published while nobody listened; its status says so.", ascii(job_id))
             del self._seen[job_id]
-        return len(lost)
+        return told
 
     def _unknown(self) -> set[str]:
         prefix = job_status_key("")
@@ -85,7 +88,7 @@ class Orphans:
             key.decode("utf-8", errors="replace").removeprefix(prefix)
             for key in self._client.scan_iter(match=f"{prefix}*", count=1000, _type="hash")
         }
-        # what PostgreSQL cannot hold is no job of ours either way
-        asked = sorted(name for name in names if name.isprintable())
+        # no job of ours either way
+        asked = sorted(name for name in names if usable_job_id(name))
         with self._engine.connect() as connection:
             return set(asked) - known_job_ids(connection, asked)

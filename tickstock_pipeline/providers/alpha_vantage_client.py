@@ -10,6 +10,7 @@ answer repeats the key, which notices of a spent quota do, it is struck out.
 
 import json
 import re
+import time
 import weakref
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -40,6 +41,9 @@ _QUOTAS: tuple[tuple[re.Pattern[str], float | None], ...] = (
     (re.compile(r"\b(per|a) day\b|daily rate limit", re.IGNORECASE), None),
 )
 _LONGEST_EXCERPT = 300
+# All days of a symbol are 2 MB. A request may take longer than the longest silence, as long as something comes.
+_LARGEST_BODY = 64 * 2**20
+_DEADLINE_IN_TIMEOUTS = 4
 _PLAN_ADVICE = (
     "Raise the plan at https://www.alphavantage.co/premium/, or name another provider behind this one in "
     "TICKSTOCK_PROVIDER."
@@ -65,6 +69,7 @@ class AlphaVantageClient:
         self._key = api_key
         self._budget = budget
         self._now = now
+        self._deadline = timeout * _DEADLINE_IN_TIMEOUTS
         self._http = httpx.Client(base_url=base_url, timeout=timeout, transport=_AddingKey(api_key, base_url))
         self._refused: dict[str, date] = {}
         # a client that nobody closes leaves its connection to the garbage collector, which complains
@@ -101,16 +106,16 @@ class AlphaVantageClient:
     def _attempt(self, symbol: str, function: str, feature: str, query: dict[str, str]) -> dict[str, Any]:
         self._budget.acquire()
         try:
-            response = self._http.get("/query", params=query)
-        except httpx.HTTPError as error:
+            response, body = self._get(query)
+        except (httpx.HTTPError, TimeoutError) as error:
             raise ProviderUnavailableError(
                 f"Provider alpha_vantage gave no whole answer for {symbol} ({type(error).__name__}).",
                 advice="Check the network and TICKSTOCK_ALPHA_VANTAGE_URL, then import again.",
             ) from error
         self._check_status(symbol, response)
         try:
-            answer = json.loads(response.content)
-        except ValueError:
+            answer = json.loads(body)
+        except (ValueError, RecursionError):
             raise untrusted(symbol, "is not JSON") from None
         if not isinstance(answer, dict) or not answer:
             raise untrusted(symbol, "is empty")
@@ -118,6 +123,17 @@ class AlphaVantageClient:
             if name in answer:
                 raise self._notice(symbol, function, str(answer[name]))
         return answer
+
+    def _get(self, query: dict[str, str]) -> tuple[httpx.Response, bytes]:
+        """The answer and its body, of which no more is read than anybody would ask for, nor for longer."""
+        deadline = time.monotonic() + self._deadline
+        body = bytearray()
+        with self._http.stream("GET", "/query", params=query) as response:
+            for chunk in response.iter_bytes():
+                body += chunk
+                if time.monotonic() > deadline or len(body) > _LARGEST_BODY:
+                    raise TimeoutError
+        return response, bytes(body)
 
     def _check_status(self, symbol: str, response: httpx.Response) -> None:
         status = response.status_code

@@ -79,7 +79,7 @@ def _result_of(symbol: str, spelled: str, response: requests.Response) -> dict[s
     try:
         chart = json.loads(response.content)["chart"]
         failure, results = chart.get("error"), chart.get("result")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise untrusted(symbol, f"is no chart (HTTP {status})") from None
     if failure:
         raise _failure(symbol, spelled, failure)

@@ -78,6 +78,23 @@ def test_minutes_are_asked_year_by_year_and_facts_once_a_symbol(engine):
     assert scalar(engine, "SELECT session_bars[364:365] FROM bar_provenance WHERE year = 2019") == [390, 390]
 
 
+def test_facts_come_with_another_year_where_the_first_one_fails(engine):
+    class WithoutFirstYear(ArrayProvider):
+        def fetch_bars(self, symbol, timeframe, first, last):
+            if first.year == 2019:
+                raise ProviderAnswerError("cut off")
+            return super().fetch_bars(symbol, timeframe, first, last)
+
+    provider = WithoutFirstYear([minutes("A", date(2019, 12, 30), date(2020, 1, 3))])
+    provider.splits = [Split("A", date(2020, 8, 31), 4.0)]
+
+    outcomes = run(engine, provider, partitions("A", years=(2019, 2020)), Timeframe.MINUTE)
+
+    assert [outcome.status for outcome in outcomes] == [Status.FAILED, Status.WRITTEN]
+    assert scalar(engine, "SELECT ratio FROM splits") == 4.0
+    assert sorted(provider.asked_facts) == [("A", "dividends"), ("A", "splits")]
+
+
 def test_facts_are_stored_and_not_asked_again_the_same_day(engine):
     provider = ArrayProvider([days("A", FIRST, LAST)])
     provider.splits = [Split("A", date(2020, 8, 31), 4.0)]

@@ -176,6 +176,8 @@ def test_a_job_that_was_published_to_nobody_is_told_to_come_again(
 ) -> None:
     client.hset("tickstock.jobs.status:lost", mapping={"status": "submitted"})
     client.set("tickstock.jobs.status:ours", "{}")
+    client.hset("tickstock.jobs.status:" + "x" * 201, mapping={"status": "no job can be called so"})
+    client.hset(b"tickstock.jobs.status:\xff", mapping={"status": "nor so"})  # type: ignore[arg-type]
     lookout = Orphans(engine, listening_client(settings))
 
     lookout.look_again()

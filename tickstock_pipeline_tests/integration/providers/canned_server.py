@@ -1,6 +1,8 @@
 """A local HTTP server that gives whatever a test wants, and a request budget that waits on a clock of its own."""
 
+import contextlib
 import json
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +70,30 @@ def canned_server() -> Iterator[CannedServer]:
         try:
             yield served
         finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def trickling_server() -> Iterator[str]:
+    """URL of a server that is never silent for long and never done."""
+
+    class Trickle(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not is_over.wait(0.02):
+                    self.request.sendall(b" ")
+
+    is_over = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Trickle) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            is_over.set()
             server.shutdown()
             thread.join()
 

@@ -1,6 +1,7 @@
 """Provider ``alpha_vantage`` against a local server, with everything that goes wrong; its key, which nobody sees."""
 
 import logging
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -36,6 +37,7 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CountingBudget,
     Request,
     canned_server,
+    trickling_server,
 )
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 
@@ -149,6 +151,17 @@ class TestMinutes(ProviderContract):
     last = date(2005, 3, 3)
     # the last minute's close is that day's
     raw_close = (date(2005, 2, 25), 88.99)
+
+
+def test_a_body_that_trickles_in_is_given_up_though_it_is_never_silent() -> None:
+    with trickling_server() as url:
+        provider = AlphaVantageProvider(url, SecretStr(KEY), CountingBudget(), timeout=0.2)
+        start = time.monotonic()
+        with stamina.set_testing(True, attempts=1, cap=True), pytest.raises(ProviderUnavailableError):
+            provider.fetch_splits("AAPL")
+        elapsed = time.monotonic() - start
+
+    assert 0.8 <= elapsed < 5.0
 
 
 def test_all_years_are_the_raw_bars_in_one_request(
@@ -403,6 +416,7 @@ def test_a_month_before_the_first_trade_is_empty_and_an_unknown_symbol_is_not(
         Canned(b"[]"),
         Canned(b"{}"),
         Canned(b"<html>"),
+        Canned(b"[" * 200_000),
         Canned(b"\xff\xfe\x00"),
         Canned(b'{"Meta Data": {"2. Symbol": "AAPL"'),
         Canned(b"timestamp,open,high,low,close,volume\r\n"),

@@ -1,9 +1,6 @@
 """Provider ``polygon`` through Polygon's own client, against a local server that fails as real ones do."""
 
-import contextlib
 import logging
-import socketserver
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +42,7 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CountingBudget,
     Request,
     canned_server,
+    trickling_server,
 )
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 
@@ -364,28 +362,12 @@ def test_a_body_that_ends_early_is_given_up(canned: CannedServer) -> None:
 
 
 def test_a_body_that_trickles_in_is_given_up_though_it_is_never_silent() -> None:
-    class Trickle(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.recv(65536)
-            with contextlib.suppress(OSError):
-                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-                while not is_over.wait(0.02):
-                    self.request.sendall(b" ")
-
-    is_over = threading.Event()
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Trickle) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        provider = PolygonProvider(
-            f"http://127.0.0.1:{server.server_address[1]}", SecretStr(KEY), CountingBudget(), timeout=0.2
-        )
+    with trickling_server() as url:
+        provider = PolygonProvider(url, SecretStr(KEY), CountingBudget(), timeout=0.2)
         start = time.monotonic()
         with stamina.set_testing(True, attempts=1, cap=True), pytest.raises(ProviderUnavailableError):
             daily(provider)
         elapsed = time.monotonic() - start
-        is_over.set()
-        server.shutdown()
-        thread.join()
 
     assert 0.8 <= elapsed < 5.0
 

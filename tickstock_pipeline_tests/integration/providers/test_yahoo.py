@@ -491,6 +491,7 @@ def without(*path: str | int) -> dict[str, Any]:
         Canned(b"\xff\xfe\x00"),
         Canned(b"", 302, {"Location": "http://127.0.0.1:9/"}),
         Canned(b"<html>", 404),
+        Canned(b"[" * 200_000),
         Canned.of({"chart": {"result": None, "error": {"code": "Bad Request", "description": "no"}}}, 400),
         Canned.of({"chart": {"result": None, "error": "no"}}),
         Canned.of(GOOD, 418),
