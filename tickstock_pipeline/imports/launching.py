@@ -2,8 +2,9 @@
 
 1. A chunk of symbols goes through the job's stages one after the other; chunks do not wait for each other, except for
    analysis at the end.
-2. A stage of a chunk is over when each symbol's steps are recorded. A run that ended before that was killed: it gets
-   another attempt, three in all, and what is left then has failed.
+2. A stage of a chunk is over when each symbol's steps are recorded and its run has ended. A run that ended before it
+   had recorded them, or before it had told the orchestrator, was killed: it gets another attempt, three in all, and
+   what is not recorded then has failed.
 3. No more runs are asked for than a few, so that a small job is not behind all of a large one.
 """
 
@@ -96,56 +97,83 @@ def next_steps(view: JobView, order: Mapping[str, int]) -> NextSteps:
     ----------
     order : each symbol's place on the grid, in which a run's range goes
     """
-    job = view.job
-    stages = job_stages(job)
-    if job.first_date is None or job.last_date is None:
+    if view.job.first_date is None or view.job.last_date is None:
         return NextSteps(is_over=True)
-    years = job_years((job.first_date, job.last_date))
-    latest: dict[tuple[str, int], JobRun] = {}
-    for run in view.runs:
-        before = latest.get((run.stage, run.chunk))
-        if before is None or run.attempt > before.attempt:
-            latest[run.stage, run.chunk] = run
-    is_imported = not any(
-        owed_steps(symbol, stage.steps, stages) for symbol in view.symbols for stage in stages if not stage.is_analysis
-    )
-    work: list[Work] = []
-    given_up: list[GivenUp] = []
-    is_waiting = any(symbol.chunk is None for symbol in view.symbols)
+    plan = _Plan(view, job_years((view.job.first_date, view.job.last_date)), order)
     chunks = _chunks(view.symbols)
-    last = max(chunks, default=0)
-    for number, symbols in chunks.items():
-        stage = next((found for found in stages if _owed(symbols, found, stages)), None)
-        if stage is None:
-            continue
-        is_waiting = True
-        if stage.is_analysis and job.analysis_mode == "batch" and not is_imported:
-            continue
-        before = latest.get((stage.name, number))
-        if before is not None and before.status is RunState.STARTED:
-            continue
-        if before is not None and before.status.is_over and before.attempt >= MOST_ATTEMPTS:
-            times = f"its run ended {before.attempt} times before it was done"
-            given_up += _give_up(symbols, stage, stages, f"{times} (run {before.run_id} {before.status})")
-            continue
-        if _span(symbols, order) != len(symbols):
-            given_up += _give_up(symbols, stage, stages, "the order of the partitions has changed; submit it again")
-            continue
-        attempt = 1 if before is None else before.attempt + before.status.is_over
-        run = JobRun(job.job_id, stage.name, number, attempt)
-        owed = _owed(symbols, stage, stages)
-        asked = sorted(owed, key=order.__getitem__)
-        steps = [step for step in stage.steps if any(step in steps for steps in owed.values())]
-        work.append(
-            Work(
-                run,
-                tuple(asset for step in steps for asset in step.assets),
-                Partition(asked[0], years[0]),
-                Partition(asked[-1], years[-1]),
-                is_checked=number == last,
-            )
+    found = [plan.next_of(number, symbols, is_last=number == max(chunks)) for number, symbols in chunks.items()]
+    return NextSteps(
+        tuple(work for chunk in found for work in chunk.work),
+        tuple(item for chunk in found for item in chunk.given_up),
+        is_over=all(chunk.is_over for chunk in found) and all(symbol.chunk is not None for symbol in view.symbols),
+    )
+
+
+class _Plan:
+    """A job's stages, and the latest run of each for each chunk."""
+
+    def __init__(self, view: JobView, years: range, order: Mapping[str, int]) -> None:
+        self._job = view.job
+        self._years = years
+        self._order = order
+        self._stages = job_stages(view.job)
+        runs = sorted(view.runs, key=lambda run: run.attempt)
+        self._latest = {(run.stage, run.chunk): run for run in runs}
+        self._is_imported = not any(self._owed(view.symbols, stage) for stage in self._stages if not stage.is_analysis)
+
+    def next_of(self, number: int, symbols: Sequence[JobSymbol], *, is_last: bool) -> NextSteps:
+        """What comes next for a chunk."""
+        for stage in self._stages:
+            run = self._latest.get((stage.name, number))
+            owed = self._owed(symbols, stage)
+            if owed or (run is not None and _has_more_to_tell(run, symbols, stage)):
+                break
+        else:
+            return NextSteps(is_over=True)
+        is_early = stage.is_analysis and self._job.analysis_mode == "batch" and not self._is_imported
+        if is_early or (run is not None and run.status is RunState.STARTED):
+            return NextSteps()
+        if run is not None and run.status.is_over and run.attempt >= MOST_ATTEMPTS:
+            times = f"its run ended {run.attempt} times before it was done"
+            return self._given_up(symbols, stage, f"{times} (run {run.run_id} {run.status})")
+        if _span(symbols, self._order) != len(symbols):
+            return self._given_up(symbols, stage, "the order of the partitions has changed; submit it again")
+        # where every result is recorded, the orchestrator is to hear of them all
+        asked = owed or {symbol.symbol: list(stage.steps) for symbol in symbols}
+        attempt = 1 if run is None else run.attempt + run.status.is_over
+        in_order = sorted(asked, key=self._order.__getitem__)
+        work = Work(
+            JobRun(self._job.job_id, stage.name, number, attempt),
+            tuple(
+                asset for step in stage.steps if any(step in steps for steps in asked.values()) for asset in step.assets
+            ),
+            Partition(in_order[0], self._years[0]),
+            Partition(in_order[-1], self._years[-1]),
+            is_checked=is_last,
         )
-    return NextSteps(tuple(work), tuple(given_up), is_over=not is_waiting)
+        return NextSteps((work,))
+
+    def _owed(self, symbols: Sequence[JobSymbol], stage: Stage) -> dict[str, list[Step]]:
+        found = {symbol.symbol: owed_steps(symbol, stage.steps, self._stages) for symbol in symbols}
+        return {symbol: steps for symbol, steps in found.items() if steps}
+
+    def _given_up(self, symbols: Sequence[JobSymbol], stage: Stage, reason: str) -> NextSteps:
+        left = {
+            step: tuple(item.symbol for item in symbols if owed_steps(item, [step], self._stages))
+            for step in stage.steps
+        }
+        return NextSteps(given_up=tuple(GivenUp(names, step.name, reason) for step, names in left.items() if names))
+
+
+def _has_more_to_tell(run: JobRun, symbols: Sequence[JobSymbol], stage: Stage) -> bool:
+    """Whether a stage whose results are all recorded is not over for the orchestrator.
+
+    Its run is still at it; or it was killed in between, since nothing that it recorded explains why it did not succeed.
+    """
+    if not run.status.is_over:
+        return True
+    is_explained = any(step.name in symbol.errors for step in stage.steps for symbol in symbols)
+    return run.status is not RunState.SUCCEEDED and not is_explained and run.attempt < MOST_ATTEMPTS
 
 
 def shared_out(wanted: Sequence[Sequence[Work]], room: int) -> list[Work]:
@@ -185,19 +213,6 @@ def _chunks(symbols: Sequence[JobSymbol]) -> dict[int, list[JobSymbol]]:
     return dict(sorted(chunks.items()))
 
 
-def _owed(symbols: Sequence[JobSymbol], stage: Stage, stages: Sequence[Stage]) -> dict[str, list[Step]]:
-    found = {symbol.symbol: owed_steps(symbol, stage.steps, stages) for symbol in symbols}
-    return {symbol: steps for symbol, steps in found.items() if steps}
-
-
 def _span(symbols: Sequence[JobSymbol], order: Mapping[str, int]) -> int:
     places = [order[symbol.symbol] for symbol in symbols]
     return max(places) - min(places) + 1
-
-
-def _give_up(symbols: Sequence[JobSymbol], stage: Stage, stages: Sequence[Stage], reason: str) -> list[GivenUp]:
-    return [
-        GivenUp(left, step.name, reason)
-        for step in stage.steps
-        if (left := tuple(item.symbol for item in symbols if owed_steps(item, [step], stages)))
-    ]

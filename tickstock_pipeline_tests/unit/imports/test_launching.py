@@ -92,6 +92,26 @@ def test_a_killed_run_is_tried_again_over_what_is_left() -> None:
     assert (work.run.attempt, work.first, work.last) == (2, Partition("S1", 2023), Partition("S2", 2024))
 
 
+def test_a_run_that_recorded_everything_and_was_killed_before_it_told_is_repeated() -> None:
+    weekly = job(timeframes=(Timeframe.DAILY, Timeframe.WEEKLY))
+    symbols = [symbol(0, "ohlcv_daily"), symbol(1, "ohlcv_daily")]
+
+    (work,) = steps(weekly, symbols, run("bars", RunState.FAILED)).work
+
+    assert (work.run.key, work.assets) == ("j/bars/0/2", ("ohlcv_daily",))
+    assert (work.first.symbol, work.last.symbol) == ("S0", "S1")
+    assert asked(steps(weekly, symbols, run("bars", RunState.FAILED, attempt=3))) == [
+        ("j/roll_ups/0/1", ("ohlcv_weekly",))
+    ]
+
+
+def test_the_next_stage_waits_for_the_end_of_the_run_and_so_does_the_job() -> None:
+    weekly = job(timeframes=(Timeframe.DAILY, Timeframe.WEEKLY))
+
+    assert steps(weekly, [symbol(0, "ohlcv_daily")], run("bars", RunState.STARTED)) == NextSteps()
+    assert steps(job(), [symbol(0, "ohlcv_daily")], run("bars", RunState.STARTED)) == NextSteps()
+
+
 def test_what_is_left_after_three_attempts_has_failed_with_the_reason() -> None:
     runs = [run("bars", RunState.FAILED, attempt=number + 1) for number in range(MOST_ATTEMPTS)]
 
