@@ -3,17 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
-import numpy as np
 import sqlalchemy as sa
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from tickstock_pipeline.cli.terminal import JsonOption, err, new_table, print_json, print_result
-from tickstock_pipeline.market.calendar import exchange_date
 from tickstock_pipeline.market.universe import Universe
 from tickstock_pipeline.runtime.attach import attached_settings, find_running_services, with_running_services
 from tickstock_pipeline.settings import Settings
@@ -115,7 +113,7 @@ def load(
     key: KeyOption = None,
     as_of: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Date of the list; by default today's."),
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Date of the list; by default today's in UTC."),
     ] = None,
     register: Annotated[
         bool, typer.Option("--register", help="Register its symbols too, so that they become partitions.")
@@ -125,7 +123,8 @@ def load(
     """Store a list as the newest version of a universe; what was a member before stays in its history."""
     settings = Settings.load()
     universe = read_any_file(settings.universe_folder, file, key)
-    day = _today() if as_of is None else as_of.date()
+    # in UTC, as import jobs date what they store
+    day = (as_of or datetime.now(UTC)).date()
     registered: list[str] = []
     engine = create_engine(attached_settings(settings).database_dsn(), poolclass=sa.NullPool)
     with engine.begin() as connection:
@@ -178,13 +177,6 @@ def _connection_or_none(settings: Settings) -> Iterator[sa.Connection | None]:
     with engine.connect() as connection:
         require_head(connection)
         yield connection
-
-
-def _today() -> date:
-    """The date on the exchange."""
-    now = np.array([datetime.now(UTC).replace(tzinfo=None)], "datetime64[us]")
-    today: date = exchange_date(now)[0].item()
-    return today
 
 
 def _list_table(universes: list[KnownUniverse]) -> Table:

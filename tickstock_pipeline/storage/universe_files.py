@@ -43,13 +43,12 @@ def read_universe_file(folder: Path, csv_file: str) -> Universe:
     return _with_members(parse_universe(data, key=key_of_file(csv_file), file=csv_file))
 
 
-def read_any_file(folder: Path, path_or_name: str, key: str | None = None) -> Universe:
+def read_universe_path(path: Path, key: str | None = None) -> Universe:
     """The universe that a file anywhere lists, for the person at the terminal; never for a name from outside.
 
     Parameters
     ----------
-    folder : of universe files, where a bare name that is no file of the current directory is looked for
-    path_or_name : of a CSV file
+    path : of a CSV file
     key : of the universe; None: by the file's name
 
     Returns
@@ -61,16 +60,29 @@ def read_any_file(folder: Path, path_or_name: str, key: str | None = None) -> Un
     UniverseError
         If the file cannot be read as a list of symbols.
     """
-    path = Path(path_or_name)
     try:
-        is_elsewhere = path.name == path_or_name and not path.exists()
-        data = None if is_elsewhere else _regular_bytes(Path(os.path.realpath(path, strict=True)))
+        data = _regular_bytes(Path(os.path.realpath(path, strict=True)))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UniverseError(f"{shown(path_or_name)} cannot be read: {reason}.", advice=_there_are(folder)) from error
-    if data is None:
-        data = _bytes_of_name(folder, path_or_name)
+        raise UniverseError(
+            f"{shown(str(path))} cannot be read: {reason}.", advice="Give the path of a CSV file."
+        ) from error
     return parse_universe(data, key=universe_key(path.stem if key is None else key), file=path.name)
+
+
+def read_any_file(folder: Path, path_or_name: str, key: str | None = None) -> Universe:
+    """The same, where a bare name that is no file of the current directory is looked for in the folder.
+
+    Raises
+    ------
+    UniverseError
+        If the file cannot be read as a list of symbols.
+    """
+    path = Path(path_or_name)
+    if path.name != path_or_name or path.exists():
+        return read_universe_path(path, key)
+    data = _bytes_of_name(folder, path_or_name)
+    return parse_universe(data, key=universe_key(path.stem if key is None else key), file=path_or_name)
 
 
 def is_universe_file(text: str) -> bool:
