@@ -2,8 +2,9 @@
 
 1. A chunk of symbols goes through the job's stages one after the other; chunks do not wait for each other, except for
    analysis at the end.
-2. A stage of a chunk is over when each symbol's steps are recorded. A run that ended before that was killed: what is
-   left is asked for again. After three runs in a row that brought nothing it has failed: something in it kills them.
+2. A stage of a chunk is over when each symbol's steps are recorded and its run has ended. A run that ended before it
+   had recorded them, or before it had told the orchestrator, was killed: what is left is asked for again. After three
+   runs that have brought nothing it has failed: something in it kills them.
 3. No more runs are asked for than a few, so that a small job is not behind all of a large one.
 """
 
@@ -96,57 +97,91 @@ def next_steps(view: JobView, order: Mapping[str, int]) -> NextSteps:
     ----------
     order : each symbol's place on the grid, in which a run's range goes
     """
-    job = view.job
-    stages = job_stages(job)
-    if job.first_date is None or job.last_date is None:
+    if view.job.first_date is None or view.job.last_date is None:
         return NextSteps(is_over=True)
-    years = job_years((job.first_date, job.last_date))
-    runs: dict[tuple[str, int], list[JobRun]] = {}
-    for run in sorted(view.runs, key=lambda run: run.attempt):
-        runs.setdefault((run.stage, run.chunk), []).append(run)
-    is_imported = not any(
-        owed_steps(symbol, stage.steps, stages) for symbol in view.symbols for stage in stages if not stage.is_analysis
-    )
-    work: list[Work] = []
-    given_up: list[GivenUp] = []
-    is_waiting = any(symbol.chunk is None for symbol in view.symbols)
+    plan = _Plan(view, job_years((view.job.first_date, view.job.last_date)), order)
     chunks = _chunks(view.symbols)
-    last = max(chunks, default=0)
-    for number, symbols in chunks.items():
-        stage = next((found for found in stages if _owed(symbols, found, stages)), None)
-        if stage is None:
-            continue
-        is_waiting = True
-        if stage.is_analysis and job.analysis_mode == "batch" and not is_imported:
-            continue
-        earlier = runs.get((stage.name, number), [])
-        before = earlier[-1] if earlier else None
-        if before is not None and before.status is RunState.STARTED:
-            continue
-        owed = _owed(symbols, stage, stages)
+    found = [plan.next_of(number, symbols, is_last=number == max(chunks)) for number, symbols in chunks.items()]
+    return NextSteps(
+        tuple(work for chunk in found for work in chunk.work),
+        tuple(item for chunk in found for item in chunk.given_up),
+        is_over=all(chunk.is_over for chunk in found) and all(symbol.chunk is not None for symbol in view.symbols),
+    )
+
+
+class _Plan:
+    """A job's stages, and the runs of each for each chunk."""
+
+    def __init__(self, view: JobView, years: range, order: Mapping[str, int]) -> None:
+        self._job = view.job
+        self._years = years
+        self._order = order
+        self._stages = job_stages(view.job)
+        self._runs: dict[tuple[str, int], list[JobRun]] = {}
+        for run in sorted(view.runs, key=lambda run: run.attempt):
+            self._runs.setdefault((run.stage, run.chunk), []).append(run)
+        self._is_imported = not any(self._owed(view.symbols, stage) for stage in self._stages if not stage.is_analysis)
+
+    def next_of(self, number: int, symbols: Sequence[JobSymbol], *, is_last: bool) -> NextSteps:
+        """What comes next for a chunk."""
+        for stage in self._stages:
+            runs = self._runs.get((stage.name, number), [])
+            run = runs[-1] if runs else None
+            owed = self._owed(symbols, stage)
+            if owed or _has_more_to_tell(runs, symbols, stage):
+                break
+        else:
+            return NextSteps(is_over=True)
+        is_early = stage.is_analysis and self._job.analysis_mode == "batch" and not self._is_imported
+        if is_early or (run is not None and run.status is RunState.STARTED):
+            return NextSteps()
         n_owed = sum(len(steps) for steps in owed.values())
-        fruitless = sum(1 for run in earlier if run.status.is_over and run.n_owed <= n_owed)
-        if before is not None and before.status.is_over and fruitless >= MOST_FRUITLESS:
-            times = f"its run ended {fruitless} times without having done any of it"
-            given_up += _give_up(symbols, stage, stages, f"{times} (run {before.run_id} {before.status})")
-            continue
-        if _span(symbols, order) != len(symbols):
-            given_up += _give_up(symbols, stage, stages, "the order of the partitions has changed; submit it again")
-            continue
-        attempt = 1 if before is None else before.attempt + before.status.is_over
-        run = JobRun(job.job_id, stage.name, number, attempt, n_owed=n_owed)
-        asked = sorted(owed, key=order.__getitem__)
-        steps = [step for step in stage.steps if any(step in steps for steps in owed.values())]
-        work.append(
-            Work(
-                run,
-                tuple(asset for step in steps for asset in step.assets),
-                Partition(asked[0], years[0]),
-                Partition(asked[-1], years[-1]),
-                is_checked=number == last,
-            )
+        n_fruitless = sum(1 for earlier in runs if earlier.status.is_over and earlier.n_owed <= n_owed)
+        if run is not None and run.status.is_over and n_fruitless >= MOST_FRUITLESS:
+            times = f"its run ended {n_fruitless} times before it had done any of it"
+            return self._given_up(symbols, stage, f"{times} (run {run.run_id} {run.status})")
+        if _span(symbols, self._order) != len(symbols):
+            return self._given_up(symbols, stage, "the order of the partitions has changed; submit it again")
+        # where every result is recorded, the orchestrator is to hear of them all
+        asked = owed or {symbol.symbol: list(stage.steps) for symbol in symbols}
+        attempt = 1 if run is None else run.attempt + run.status.is_over
+        in_order = sorted(asked, key=self._order.__getitem__)
+        work = Work(
+            JobRun(self._job.job_id, stage.name, number, attempt, n_owed=n_owed),
+            tuple(
+                asset for step in stage.steps if any(step in steps for steps in asked.values()) for asset in step.assets
+            ),
+            Partition(in_order[0], self._years[0]),
+            Partition(in_order[-1], self._years[-1]),
+            is_checked=is_last,
         )
-    return NextSteps(tuple(work), tuple(given_up), is_over=not is_waiting)
+        return NextSteps((work,))
+
+    def _owed(self, symbols: Sequence[JobSymbol], stage: Stage) -> dict[str, list[Step]]:
+        found = {symbol.symbol: owed_steps(symbol, stage.steps, self._stages) for symbol in symbols}
+        return {symbol: steps for symbol, steps in found.items() if steps}
+
+    def _given_up(self, symbols: Sequence[JobSymbol], stage: Stage, reason: str) -> NextSteps:
+        left = {
+            step: tuple(item.symbol for item in symbols if owed_steps(item, [step], self._stages))
+            for step in stage.steps
+        }
+        return NextSteps(given_up=tuple(GivenUp(names, step.name, reason) for step, names in left.items() if names))
+
+
+def _has_more_to_tell(runs: Sequence[JobRun], symbols: Sequence[JobSymbol], stage: Stage) -> bool:
+    """Whether a stage whose results are all recorded is not over for the orchestrator.
+
+    Its run is still at it; or it was killed in between, since nothing that it recorded explains why it did not succeed.
+    """
+    if not runs:
+        return False
+    run = runs[-1]
+    if not run.status.is_over:
+        return True
+    n_told_in_vain = sum(1 for earlier in runs if earlier.n_owed == 0)
+    is_explained = any(step.name in symbol.errors for step in stage.steps for symbol in symbols)
+    return run.status is not RunState.SUCCEEDED and not is_explained and n_told_in_vain < MOST_FRUITLESS
 
 
 def shared_out(wanted: Sequence[Sequence[Work]], room: int) -> list[Work]:
@@ -186,19 +221,6 @@ def _chunks(symbols: Sequence[JobSymbol]) -> dict[int, list[JobSymbol]]:
     return dict(sorted(chunks.items()))
 
 
-def _owed(symbols: Sequence[JobSymbol], stage: Stage, stages: Sequence[Stage]) -> dict[str, list[Step]]:
-    found = {symbol.symbol: owed_steps(symbol, stage.steps, stages) for symbol in symbols}
-    return {symbol: steps for symbol, steps in found.items() if steps}
-
-
 def _span(symbols: Sequence[JobSymbol], order: Mapping[str, int]) -> int:
     places = [order[symbol.symbol] for symbol in symbols]
     return max(places) - min(places) + 1
-
-
-def _give_up(symbols: Sequence[JobSymbol], stage: Stage, stages: Sequence[Stage], reason: str) -> list[GivenUp]:
-    return [
-        GivenUp(left, step.name, reason)
-        for step in stage.steps
-        if (left := tuple(item.symbol for item in symbols if owed_steps(item, [step], stages)))
-    ]

@@ -1,7 +1,7 @@
 """The status of a job as other programs read it, built from the tables, and written to Redis.
 
-Every process that moves a job on may publish; what is published is read from the tables under a lock of the job's own,
-so that of two publishers the later one has the later state.
+Every process that moves a job on may publish; what is published is read from the tables under a lock of the job's row,
+so that of two publishers the later one has the later state, and none has half of a change.
 """
 
 import logging
@@ -21,10 +21,9 @@ from tickstock_pipeline.storage.jobs import JobState, StoredJob, jobs_to_publish
 
 PUBLISH_EVERY_SECONDS = 30.0
 
-_REDIS_TIMEOUT_S = 5.0
+# short, since a job's row is locked meanwhile
+_REDIS_TIMEOUT_S = 2.0
 _HASH_POLL_S = 0.02
-# any constant, as long as no other lock of ours on a text has the same one
-_PUBLISH_LOCK = 0x6A6F62
 
 _logger = logging.getLogger(__name__)
 
@@ -115,8 +114,7 @@ class StatusPublisher:
         key = job_status_key(job_id)
         try:
             with self._engine.begin() as connection:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_PUBLISH_LOCK, sa.func.hashtext(job_id))))
-                job = read_job(connection, job_id)
+                job = read_job(connection, job_id, lock=True)
                 if job is None:
                     return False
                 if datetime.now(UTC) < job.publish_after and client.type(key) == "none":

@@ -46,7 +46,7 @@ def test_the_status_replaces_the_hash_of_whoever_sent_the_job(
     client.publish(JOBS, json.dumps(MESSAGE))
     # not yet written to: a hash can be set where the pipeline was faster
     client.hset("tickstock.jobs.status:j", mapping={"status": "submitted"})
-    eventually(lambda: status(client))
+    eventually(lambda: (status(client) or {}).get("status") == "queued")
 
     found = status(client)
     assert found is not None

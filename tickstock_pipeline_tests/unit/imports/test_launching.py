@@ -92,6 +92,25 @@ def test_a_killed_run_is_tried_again_over_what_is_left() -> None:
     assert (work.run.attempt, work.first, work.last) == (2, Partition("S1", 2023), Partition("S2", 2024))
 
 
+def test_a_run_that_recorded_everything_and_was_killed_before_it_told_is_repeated() -> None:
+    weekly = job(timeframes=(Timeframe.DAILY, Timeframe.WEEKLY))
+    symbols = [symbol(0, "ohlcv_daily"), symbol(1, "ohlcv_daily")]
+
+    (work,) = steps(weekly, symbols, run("bars", RunState.FAILED)).work
+
+    assert (work.run.key, work.assets) == ("j/bars/0/2", ("ohlcv_daily",))
+    assert (work.first.symbol, work.last.symbol) == ("S0", "S1")
+    in_vain = [run("bars", RunState.FAILED, attempt=number + 1, n_owed=0) for number in range(MOST_FRUITLESS)]
+    assert asked(steps(weekly, symbols, *in_vain)) == [("j/roll_ups/0/1", ("ohlcv_weekly",))]
+
+
+def test_the_next_stage_waits_for_the_end_of_the_run_and_so_does_the_job() -> None:
+    weekly = job(timeframes=(Timeframe.DAILY, Timeframe.WEEKLY))
+
+    assert steps(weekly, [symbol(0, "ohlcv_daily")], run("bars", RunState.STARTED)) == NextSteps()
+    assert steps(job(), [symbol(0, "ohlcv_daily")], run("bars", RunState.STARTED)) == NextSteps()
+
+
 def test_what_is_left_after_three_runs_that_brought_nothing_has_failed_with_the_reason() -> None:
     runs = [run("bars", RunState.FAILED, attempt=number + 1) for number in range(MOST_FRUITLESS)]
 
@@ -100,7 +119,7 @@ def test_what_is_left_after_three_runs_that_brought_nothing_has_failed_with_the_
     assert found.work == ()
     (given_up,) = found.given_up
     assert (given_up.symbols, given_up.step) == (("S1",), "ohlcv_daily")
-    assert given_up.reason == "its run ended 3 times without having done any of it (run bars-3 failed)"
+    assert given_up.reason == "its run ended 3 times before it had done any of it (run bars-3 failed)"
 
 
 def test_runs_that_bring_something_may_be_killed_any_number_of_times() -> None:
