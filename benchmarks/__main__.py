@@ -6,7 +6,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bar_storage, bulk, closing, latency, layouts, memory, settling, throughput
+from benchmarks import bar_storage, bulk, closing, latency, layouts, live, memory, settling, throughput
 from benchmarks.machine import description
 
 BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
     "bulk": bulk.measure,
     "layouts": layouts.measure,
     "bar_storage": bar_storage.measure,
+    "live": live.measure,
 }
 
 

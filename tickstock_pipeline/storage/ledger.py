@@ -168,7 +168,7 @@ def input_states(
 
 
 def lock_free_inputs(connection: sa.Connection, timeframe: Timeframe, symbols: Iterable[str]) -> set[str]:
-    """Lock like :func:`lock_inputs`, but wait for nobody.
+    """Lock like :func:`lock_inputs`, but do not wait for series that others have locked, only for one being added.
 
     Returns
     -------

@@ -27,10 +27,12 @@ class InputChange(NamedTuple):
 
     Attributes
     ----------
+    into : the derived timeframe
     before, after : ``roll_up_revisions`` before and after; 0 before: there was no bar yet
     unfinished_until : the last day of the period that is not rolled up yet
     """
 
+    into: Timeframe
     symbol: str
     year: int
     before: int
@@ -134,7 +136,7 @@ def remove_open_periods(connection: sa.Connection, periods: Sequence[OpenPeriod]
         )
 
 
-def follow_input(connection: sa.Connection, into: Timeframe, changes: Sequence[InputChange]) -> None:
+def follow_input(connection: sa.Connection, changes: Sequence[InputChange]) -> None:
     """Let what is known of derived partitions follow a change of their input.
 
     A partition that was derived from all of its input before the change has all of it now, except for the period that
@@ -143,36 +145,15 @@ def follow_input(connection: sa.Connection, into: Timeframe, changes: Sequence[I
     """
     if changes:
         connection.execute(
-            sa.text("""
-                INSERT INTO bar_provenance AS known
-                    (symbol, timeframe, year, source, outcome, n_bars, input_revision, unfinished_until)
-                SELECT symbol, :timeframe, year, :source, 'complete', 0, after, unfinished_until FROM unnest(
-                    cast(:symbols AS text[]), cast(:years AS smallint[]), cast(:befores AS bigint[]),
-                    cast(:afters AS bigint[]), cast(:days AS date[])
-                ) AS change (symbol, year, before, after, unfinished_until)
-                WHERE before = 0 OR EXISTS (
-                    SELECT FROM bar_provenance made WHERE made.symbol = change.symbol
-                        AND made.timeframe = :timeframe AND made.year = change.year
-                )
-                ORDER BY symbol, year
-                ON CONFLICT (symbol, timeframe, year) DO UPDATE SET
-                    input_revision = excluded.input_revision,
-                    unfinished_until = least(known.unfinished_until, excluded.unfinished_until), updated_at = now()
-                WHERE known.source = excluded.source AND known.outcome <> 'failed' AND known.input_revision = (
-                    SELECT before FROM unnest(
-                        cast(:symbols AS text[]), cast(:years AS smallint[]), cast(:befores AS bigint[])
-                    ) AS change (symbol, year, before)
-                    WHERE change.symbol = known.symbol AND change.year = known.year
-                )
-            """),
+            _FOLLOW_INPUT,
             {
-                "timeframe": str(into),
-                "source": derived_source(into),
                 "symbols": [change.symbol for change in changes],
+                "timeframes": [change.into.value for change in changes],
+                "sources": [derived_source(change.into) for change in changes],
                 "years": [change.year for change in changes],
                 "befores": [change.before for change in changes],
                 "afters": [change.after for change in changes],
-                "days": [change.unfinished_until for change in changes],
+                "days": [change.unfinished_until.isoformat() for change in changes],
             },
         )
 
@@ -227,3 +208,28 @@ def _period_columns(periods: Sequence[OpenPeriod]) -> dict[str, list[str] | list
         "timeframes": [str(one.timeframe) for one in periods],
         "times": [one.period for one in periods],
     }
+
+
+_FOLLOW_INPUT = sa.text("""
+    WITH change AS MATERIALIZED (
+        SELECT * FROM unnest(
+            cast(:symbols AS text[]), cast(:timeframes AS text[]), cast(:sources AS text[]),
+            cast(:years AS smallint[]), cast(:befores AS bigint[]), cast(:afters AS bigint[]), cast(:days AS date[])
+        ) AS given (symbol, timeframe, source, year, before, after, unfinished_until)
+    ), locked AS (
+        SELECT made.symbol, made.timeframe, made.year FROM bar_provenance made
+        JOIN change USING (symbol, timeframe, year)
+        WHERE made.source = change.source AND made.outcome <> 'failed' AND made.input_revision = change.before
+        ORDER BY 1, 2, 3 FOR UPDATE OF made
+    ), followed AS (
+        UPDATE bar_provenance made SET
+            input_revision = change.after,
+            unfinished_until = least(made.unfinished_until, change.unfinished_until), updated_at = now()
+        FROM change JOIN locked USING (symbol, timeframe, year)
+        WHERE made.symbol = change.symbol AND made.timeframe = change.timeframe AND made.year = change.year
+    )
+    INSERT INTO bar_provenance
+        (symbol, timeframe, year, source, outcome, n_bars, input_revision, unfinished_until)
+    SELECT symbol, timeframe, year, source, 'complete', 0, after, unfinished_until FROM change WHERE before = 0
+    ORDER BY symbol, timeframe, year ON CONFLICT DO NOTHING
+""")

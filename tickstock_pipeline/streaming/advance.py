@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tickstock_pipeline.analysis import Analysis
-from tickstock_pipeline.live.bar import Bar
+from tickstock_pipeline.live.bar import Bar, each_bar
 from tickstock_pipeline.live.series import LiveResult, update_many
 from tickstock_pipeline.market.adjustment import price_divisors
-from tickstock_pipeline.market.bar import FloatArray
+from tickstock_pipeline.market.bar import Bars, FloatArray
 from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.patterns.detections import Detections
@@ -28,14 +28,16 @@ class Tail:
 
     Attributes
     ----------
-    times : (n_bars,) microseconds since 1970, consecutive bars, the last one the series' newest
+    bars : consecutive ones, split-adjusted, the last one the series' newest
     results : one for each
+    previous : the bar before them, if there is one
     is_revised : the first of them is not newer than what the series held before
     """
 
     symbol: str
-    times: Sequence[int]
+    bars: Sequence[Bar]
     results: Sequence[LiveResult]
+    previous: Bar | None
     is_revised: bool
 
 
@@ -57,49 +59,68 @@ def advance(
     Exception
         Whatever a definition's function raises; which series have taken in their bars is not known then.
     """
-    found: dict[str, dict[int, LiveResult]] = {}
+    found: dict[str, dict[int, tuple[Bar, LiveResult]]] = {}
+    previous: dict[str, Bar | None] = {}
     revised: set[str] = set()
     appended: list[list[tuple[str, Bar]]] = []
     for symbol, one in series.items():
         bars = _adjusted(rows[symbol], one, timeframe)
         newest = one.series.newest_time
         old = [bar for bar in bars if bar.time <= newest]
+        if old and not one.series.can_revise(old[0].time):
+            continue
+        found[symbol] = {}
+        previous[symbol] = one.last
         if old:
-            if not one.series.can_revise(old[0].time):
-                continue
             revised.add(symbol)
-        results: dict[int, LiveResult] = {}
-        found[symbol] = results
-        for bar in old:
-            tail = one.series.bars_since(bar.time).time.astype(np.int64).tolist()
-            times = [bar.time, *(time for time in tail if time != bar.time)]
-            results.update(zip(times, one.series.revise(bar), strict=True))
+            held = {bar.time: bar for bar in each_bar(one.series.bars_since(old[0].time, before=1))}
+            first = next(iter(held))
+            previous[symbol] = held.pop(first) if first < old[0].time else None
+            for bar in old:
+                held[bar.time] = bar
+                tail = [held[time] for time in sorted(held) if time >= bar.time]
+                results = one.series.revise(bar)
+                found[symbol].update({each.time: (each, result) for each, result in zip(tail, results, strict=True)})
         for step, bar in enumerate(bars[len(old) :]):
             if step == len(appended):
                 appended.append([])
             appended[step].append((symbol, bar))
     for together in appended:
-        results_of_step = update_many([series[symbol].series for symbol, _ in together], [bar for _, bar in together])
-        for (symbol, bar), result in zip(together, results_of_step, strict=True):
-            found[symbol][bar.time] = result
+        news = update_many([series[symbol].series for symbol, _ in together], [bar for _, bar in together])
+        for (symbol, bar), result in zip(together, news, strict=True):
+            found[symbol][bar.time] = bar, result
     tails = {}
-    for symbol, results in found.items():
-        times = sorted(results)
-        tails[symbol] = Tail(symbol, times, [results[time] for time in times], symbol in revised)
+    for symbol, by_time in found.items():
+        pairs = [by_time[time] for time in sorted(by_time)]
+        tails[symbol] = Tail(
+            symbol, [bar for bar, _ in pairs], [result for _, result in pairs], previous[symbol], symbol in revised
+        )
+        series[symbol].last = pairs[-1][0]
     return tails
 
 
 def window_of_tail(one: WarmSeries, tail: Tail, calendar: TradingCalendar) -> AnalysedWindow:
     """The tail's detections as the store takes them; its values are not in it."""
-    bars = one.series.bars_since(tail.times[0], before=1)
-    offset = len(bars) - len(tail.times)
+    held = [*([] if tail.previous is None else [tail.previous]), *tail.bars]
+    columns = list(zip(*held, strict=True))
+    bars = Bars(
+        tail.symbol,
+        one.window.timeframe,
+        np.array(columns[0], "int64").view("datetime64[us]"),
+        open=np.array(columns[1], np.float64),
+        high=np.array(columns[2], np.float64),
+        low=np.array(columns[3], np.float64),
+        close=np.array(columns[4], np.float64),
+        volume=np.array(columns[5], np.int64),
+    )
+    offset = len(held) - len(tail.bars)
     detections = tuple(_at(found, offset + at) for at, result in enumerate(tail.results) for found in result.detections)
     return AnalysedWindow(
         Analysis(bars, np.empty((len(bars), 0)), (), detections),
         price_divisors(bars, one.splits),
         calendar.instant(bars.timeframe, bars.time),
-        np.datetime64(tail.times[0], "us"),
-        np.datetime64(tail.times[-1], "us"),
+        np.datetime64(tail.bars[0].time, "us"),
+        np.datetime64(tail.bars[-1].time, "us"),
     )
 
 

@@ -19,6 +19,7 @@ from tickstock_pipeline.streaming.catching_up import catch_up
 from tickstock_pipeline.streaming.closing import store_coarse
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.publisher import Publisher
+from tickstock_pipeline.streaming.replaying import RECENT_US
 from tickstock_pipeline.streaming.series_book import FOLLOWED
 from tickstock_pipeline.streaming.upcoming import upcoming_bar
 from tickstock_pipeline.streaming.vital_signs import Tally
@@ -31,7 +32,6 @@ _CLOSED_AT_ONCE = 200
 _AGAIN_S = 0.2
 _FAILED_S = 60.0
 _LOOK_S = 0.5
-_RECENT_DAYS = 10
 _WORTH_FREEZING = 100
 
 
@@ -74,13 +74,16 @@ class Background:
     def took_over(self) -> None:
         """Shards have come to us: find what is begun and not finished, and what will be needed."""
         desk = self._desk
-        with desk.engine.connect() as connection:
+        with desk.engine.begin() as connection:
+            desk.begin(connection, [])  # reads the definitions, without which nothing can be analysed
             desk.open_periods.open(period for period in read_open_periods(connection) if desk.holds(period.symbol))
             for symbol, timeframe in backlog_symbols(connection):
                 if desk.holds(symbol):
                     desk.book.wait(timeframe, [symbol])
             recent = [
-                symbol for symbol in recently_stored(connection, Timeframe.MINUTE, _RECENT_DAYS) if desk.holds(symbol)
+                symbol
+                for symbol in recently_stored(connection, Timeframe.MINUTE, RECENT_US // 86_400_000_000)
+                if desk.holds(symbol)
             ]
         for timeframe in FOLLOWED:
             desk.book.wait(timeframe, [symbol for symbol in recent if not desk.book.is_followed(timeframe, symbol)])
@@ -117,12 +120,15 @@ class Background:
             pass
 
     def replay_ahead(self) -> None:
-        """Ask for series that were followed in an earlier window than that of the next bar; for quiet hours."""
+        """Ask for series that were followed in the window before that of the next bar; for quiet hours."""
         desk = self._desk
         now = np.datetime64(time.time_ns() // 1000, "us")
         for timeframe in FOLLOWED:
-            window = desk.windows.at(timeframe, upcoming_bar(desk.calendar, timeframe, now))
-            desk.book.wait(timeframe, desk.book.followed_before(timeframe, window))
+            upcoming = upcoming_bar(desk.calendar, timeframe, now)
+            window = desk.windows.at(timeframe, upcoming)
+            recent = desk.windows.at(timeframe, upcoming - RECENT_US)
+            if window != recent:
+                desk.book.wait(timeframe, desk.book.followed_before(timeframe, window, since=recent))
 
     def tidy(self) -> None:
         """Spare the collector the followed series, which stay; only worth its time when many have come."""

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.outcome import Outcome, Status, failures
+from tickstock_pipeline.live.bar import each_bar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
@@ -97,6 +98,7 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
     result = CaughtUp()
     active = desk.book.plans.get(timeframe)
     if active is None:
+        result.failed = dict.fromkeys(symbols, "its definitions cannot be used")
         return result
     with desk.engine.connect() as connection:
         readings = read_inputs(connection, desk, active, timeframe, sorted(symbols), upcoming)
@@ -126,6 +128,7 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
                 reading.live_state.n_bars,
                 is_covered,
                 reading.splits,
+                next(each_bar(reading.series.bars[-1:]), None),
             ),
         )
     return result

@@ -135,6 +135,7 @@ def _open_periods_of_days(
         attempt.opened += [OpenPeriod(symbol, into, period.key) for symbol in sorted(changed)]
         changes = [
             InputChange(
+                into,
                 partition.symbol,
                 partition.year,
                 before[into][partition],
@@ -144,7 +145,7 @@ def _open_periods_of_days(
             for partition in partitions
             if partition.symbol in changed
         ]
-        follow_input(connection, into, changes)
+        follow_input(connection, changes)
     add_open_periods(connection, (period for period in attempt.opened if period not in desk.open_periods))
 
 

@@ -9,6 +9,7 @@ A period is closed
 A minute that comes later opens its period again: it is rolled up, stored and analysed once more.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ class PeriodFinder:
     def __init__(self, calendar: TradingCalendar) -> None:
         self._calendar = calendar
         self._known: dict[tuple[Timeframe, int], tuple[Period, ...]] = {}
+        self._ends: dict[tuple[Timeframe, int], int] = {}
 
     def of(self, timeframe: Timeframe, time: int) -> tuple[Period, ...]:
         """The periods directly above a bar: none for timeframes that nothing is derived from.
@@ -58,6 +60,14 @@ class PeriodFinder:
 
     def end(self, timeframe: Timeframe, key: int) -> int:
         """The end of a bar's period."""
+        known = self._ends.get((timeframe, key))
+        if known is None:
+            if len(self._ends) >= _KEPT:
+                self._ends.clear()
+            known = self._ends[timeframe, key] = self._found_end(timeframe, key)
+        return known
+
+    def _found_end(self, timeframe: Timeframe, key: int) -> int:
         moment = np.asarray(np.datetime64(key, "us"))
         if not timeframe.is_intraday:
             return _count(self._calendar.closing(moment))
@@ -81,10 +91,16 @@ class PeriodFinder:
 
 
 class PeriodBook:
-    """The periods of one worker's symbols that are to be rolled up."""
+    """The periods of one worker's symbols that are to be rolled up.
 
-    def __init__(self, finder: PeriodFinder) -> None:
+    Attributes
+    ----------
+    grace_s : see :data:`GRACE_S`
+    """
+
+    def __init__(self, finder: PeriodFinder, grace_s: float = GRACE_S) -> None:
         self._finder = finder
+        self.grace_s = grace_s
         self._ends: dict[OpenPeriod, int] = {}
         self._newest: dict[str, int] = {}
         self._last_seen: dict[str, float] = {}
@@ -139,11 +155,11 @@ class PeriodBook:
         at : as in :meth:`saw`
         """
         found: dict[tuple[Timeframe, int], list[str]] = {}
-        grace = int(GRACE_S * 1_000_000)
+        grace = int(self.grace_s * 1_000_000)
         for period, end in self._ends.items():
             is_closed_by_bar = self._newest.get(period.symbol, 0) >= end
             if is_closed_by_bar or (
-                now >= end + grace and at - self._last_seen.get(period.symbol, -GRACE_S) >= GRACE_S
+                now >= end + grace and at - self._last_seen.get(period.symbol, -math.inf) >= self.grace_s
             ):
                 found.setdefault((period.timeframe, period.period), []).append(period.symbol)
         order: Sequence[Timeframe] = tuple(Timeframe)

@@ -4,7 +4,6 @@
 2. Compute each window from the oldest bar without analysis to the newest, fed from its anchor; replay the series.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,7 +26,8 @@ from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.series_book import FOLLOWED, ActivePlan
 from tickstock_pipeline.streaming.windows import LiveWindow
 
-_logger = logging.getLogger(__name__)
+RECENT_US = 10 * 86_400 * 1_000_000
+"""A series whose newest bar is older does not wait for the market's next bar: old minutes are being replayed."""
 
 
 @dataclass(slots=True)
@@ -180,8 +180,11 @@ def _planned(
     """The window to follow, the windows to analyse, and since when."""
     stored = [row.last_time for row in ledger.values() if row.last_time is not None]
     newest = max((_count(plain(time)) for time in stored), default=None)
-    if not backlog or newest is None:
-        return desk.windows.at(timeframe, max(upcoming, newest or upcoming)), [], None
+    if newest is None:
+        return desk.windows.at(timeframe, upcoming), [], None
+    if not backlog:
+        is_recent = upcoming - newest <= RECENT_US
+        return desk.windows.at(timeframe, max(upcoming, newest) if is_recent else newest), [], None
     since = min(backlog)
     window = desk.windows.at(timeframe, since)
     known = coverage.get(window.year)

@@ -13,12 +13,14 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import definition_set
 from tickstock_pipeline.errors import DefinitionError
+from tickstock_pipeline.live.bar import Bar
 from tickstock_pipeline.live.plan import LivePlan
 from tickstock_pipeline.live.series import LiveSeries
 from tickstock_pipeline.market.adjustment import Split
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bar_indicators import layout_id
 from tickstock_pipeline.storage.definitions import read_definitions
+from tickstock_pipeline.storage.live_rows import ValueLayout
 from tickstock_pipeline.streaming.windows import LiveWindow
 
 _logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class WarmSeries:
     n_bars : bars stored of the window's year
     is_covered : all stored bars of that year have analysis under the present definitions
     splits : of the symbol; the series is on the price scale after all of them
+    last : the newest bar
     is_touched : it has taken in bars of a transaction that has not committed yet
     """
 
@@ -46,6 +49,7 @@ class WarmSeries:
     n_bars: int
     is_covered: bool
     splits: tuple[Split, ...]
+    last: Bar | None
     is_touched: bool = False
 
 
@@ -55,7 +59,7 @@ class ActivePlan:
 
     plan: LivePlan
     digest: str
-    layout: int
+    layout: ValueLayout
 
 
 class SeriesBook:
@@ -96,7 +100,7 @@ class SeriesBook:
                 continue
             known = self.plans.get(timeframe)
             if known is None or known.digest != definitions.digest:
-                layout = layout_id(connection, definitions.outputs)
+                layout = ValueLayout.of(definitions, layout_id(connection, definitions.outputs))
                 self.plans[timeframe] = ActivePlan(LivePlan(definitions), definitions.digest, layout)
                 self._drop_timeframe(timeframe)
         self._definitions_revision = revision
@@ -115,10 +119,12 @@ class SeriesBook:
         """Whether there is a series of the symbol."""
         return (timeframe, symbol) in self._series
 
-    def followed_before(self, timeframe: Timeframe, window: LiveWindow) -> list[str]:
-        """Symbols whose series is of an earlier window."""
+    def followed_before(self, timeframe: Timeframe, window: LiveWindow, *, since: LiveWindow) -> list[str]:
+        """Symbols whose series is of an earlier window, and not of one before ``since``."""
         return [
-            symbol for (of, symbol), one in self._series.items() if of is timeframe and one.window.first < window.first
+            symbol
+            for (of, symbol), one in self._series.items()
+            if of is timeframe and since.first <= one.window.first < window.first
         ]
 
     def put(self, timeframe: Timeframe, symbol: str, series: WarmSeries) -> None:

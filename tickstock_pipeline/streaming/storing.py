@@ -266,7 +266,7 @@ def _write_tails(
     keys: list[BarKey] = []
     newest: dict[str, int] = {}
     for tail in ordered:
-        keys += [(tail.symbol, bar_time) for bar_time in tail.times]
+        keys += [(tail.symbol, bar.time) for bar in tail.bars]
         newest[tail.symbol] = len(keys) - 1
     values = values_of(ordered)
     write_values(connection, definitions, active.layout, keys, values, newest)
@@ -292,7 +292,7 @@ def _write_tails(
                     window.year,
                     active.digest,
                     anchor=first_of_year.anchor,
-                    covered_through=np.datetime64(tail.times[-1], "us"),
+                    covered_through=np.datetime64(tail.bars[-1].time, "us"),
                     n_bars=state.n_bars,
                 )
             )
@@ -322,6 +322,7 @@ def _open_periods_of_minutes(
     add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
     changes = [
         InputChange(
+            into,
             symbol,
             attempt.window.year,
             before[symbol].year_revision,
@@ -329,6 +330,6 @@ def _open_periods_of_minutes(
             np.datetime64(day, "us").astype("datetime64[D]").item(),
         )
         for symbol, day in first_day.items()
+        for into in (Timeframe.HOURLY, Timeframe.DAILY)
     ]
-    for into in (Timeframe.HOURLY, Timeframe.DAILY):
-        follow_input(connection, into, changes)
+    follow_input(connection, changes)

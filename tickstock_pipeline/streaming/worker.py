@@ -58,6 +58,8 @@ def worker_engine(dsn: str, worker: str) -> sa.Engine:
         dsn,
         application_name=APPLICATION + worker,
         pool_size=2,
+        # a question a transaction less; a connection that has been lost costs one turn, which comes again
+        pool_pre_ping=False,
         connect_args={
             "connect_timeout": 5,
             "application_name": APPLICATION + worker,
@@ -102,7 +104,7 @@ class LiveWorker:
         self._taker = BarTaker(self.desk, self._reader, self._publisher, self.breaker, tally, saw=self._background.saw)
         self._stop = threading.Event()
         self._unclaimed: set[int] = set()
-        self._done_at: dict[str, float] = {}
+        self._done_at: dict[str, float] = {"quiet": time.monotonic()}
         self._last_bar_at = time.monotonic()
 
     @property
@@ -139,7 +141,7 @@ class LiveWorker:
                 _logger.error("turn failed retry_s=%.1f reason=%s", back_off, _reason(error))
                 self._recover()
                 self._stop.wait(back_off)
-        self._end()
+        self.close()
 
     def turn(self) -> None:
         """One round of all that a worker does.
@@ -151,17 +153,22 @@ class LiveWorker:
         StorageError, MessagingError
             If PostgreSQL or Redis do not answer.
         """
-        if self._share.is_due:
-            self._turn_over()
-        if not self.desk.leases:
-            self._stop.wait(_WAIT_MS / 1e3)
+        self.take_bars()
+        if self.desk.leases:
+            self._background.work()
         else:
+            self._stop.wait(_WAIT_MS / 1e3)
+        self._keep_house(has_bars=time.monotonic() - self._last_bar_at < 1.0)
+
+    def take_bars(self) -> None:
+        """The first half of a turn: leases, and the next batch."""
+        if self._share.is_due:
+            self.renew_now()
+        if self.desk.leases:
             entries = self._next_entries()
             if entries:
                 self._last_bar_at = time.monotonic()
                 self._taker.take(entries)
-            self._background.work()
-        self._keep_house(has_bars=time.monotonic() - self._last_bar_at < 1.0)
 
     def prepare(self) -> None:
         """Make what the worker needs in Redis and PostgreSQL, and tell that it begins; before the first turn."""
@@ -169,7 +176,8 @@ class LiveWorker:
         self._share.prepare()
         self.signs.started()
 
-    def _turn_over(self) -> None:
+    def renew_now(self) -> None:
+        """Renew the leases, and take note of shards that have come and gone."""
         turnover = self._share.turn()
         if turnover.lost:
             _logger.info("shards gone=%s", ",".join(map(str, sorted(turnover.lost))))
@@ -225,7 +233,8 @@ class LiveWorker:
         self._unclaimed = set(self.desk.leases)
         self._share.expire()
 
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Give the shards up, so that others take over at once, and say good-bye; :meth:`run` ends with it."""
         try:
             self._publisher.sweep(self.desk.engine)
             self._share.sign_off()

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from tickstock_pipeline.errors import DatabaseLoginError, DatabaseUnreachableError, SchemaVersionError
 from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
 from tickstock_pipeline.storage import (
+    delivery_tables,  # noqa: F401 - declares its tables
     schema,
     universe_tables,  # noqa: F401 - declares its tables
 )

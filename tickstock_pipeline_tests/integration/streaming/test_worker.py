@@ -32,6 +32,6 @@ def test_a_live_minute_is_stored_with_its_analysis_and_published(
             told.setdefault(message["channel"].decode(), []).append(json.loads(message["data"]))
     print({k: len(v) for k, v in told.items()})
     print(told["tickstock.events.patterns"][-1])
-    assert len(told["tickstock:events:analysis_complete"]) == 80
+    assert [one["timeframe"] for one in told["tickstock:events:analysis_complete"]].count("1min") == 80
     assert len(told["tickstock_data"]) == 80
     listener.close()

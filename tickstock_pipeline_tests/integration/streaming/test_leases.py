@@ -1,0 +1,84 @@
+"""Who works on which shard: shared evenly, handed over, and checked in the transaction."""
+
+import pytest
+import sqlalchemy as sa
+
+from tickstock_pipeline.errors import LeaseLostError, StorageError
+from tickstock_pipeline.messaging.bar_stream import BarStream
+from tickstock_pipeline.storage import leases
+from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
+
+
+def run_out(engine: sa.Engine, worker: str) -> None:
+    """As if a worker had not renewed its leases for a while."""
+    with engine.begin() as connection:
+        for name in ("shard_leases", "live_workers"):
+            statement = f"UPDATE {name} SET expires_at = now() - interval '1 second' WHERE worker = :worker"
+            connection.execute(sa.text(statement), {"worker": worker})
+
+
+def test_workers_share_all_shards_evenly_and_a_leaving_one_hands_over_at_once(
+    engine: sa.Engine, make_worker: MakeWorker
+) -> None:
+    workers = [make_worker(name) for name in ("a", "b", "c")]
+    for _ in range(3):
+        for worker in workers:
+            worker.renew_now()
+    assert [len(worker.desk.leases) for worker in workers] == [6, 5, 5]
+    held = [shard for worker in workers for shard in worker.desk.leases]
+    assert sorted(held) == list(range(16))
+    workers[0].close()
+    for worker in workers[1:]:
+        worker.renew_now()
+    assert [len(worker.desk.leases) for worker in workers] == [0, 8, 8]
+
+
+def test_a_worker_takes_no_more_shards_than_it_is_told(make_worker: MakeWorker) -> None:
+    worker = make_worker("small", most_shards=3)
+    worker.renew_now()
+    assert len(worker.desk.leases) == 3
+
+
+def test_every_change_of_hands_has_a_new_token(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        leases.add_shards(connection, 1)
+        first = leases.acquire(connection, "a", [0])
+    run_out(engine, "a")
+    with engine.begin() as connection:
+        second = leases.acquire(connection, "b", [0])
+        assert leases.acquire(connection, "c", [0]) == {}
+    assert second[0] > first[0]
+    with engine.begin() as connection, pytest.raises(LeaseLostError, match="taken over"):
+        leases.require_leases(connection, "a", first)
+    with engine.begin() as connection:
+        leases.require_leases(connection, "b", second)
+
+
+def test_a_shard_cannot_change_hands_under_a_transaction_that_has_checked_it(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        leases.add_shards(connection, 1)
+        held = leases.acquire(connection, "a", [0])
+    run_out(engine, "a")
+    with engine.begin() as batch:
+        leases.require_leases(batch, "a", held)
+        with engine.begin() as other:
+            assert leases.acquire(other, "b", [0]) == {}
+    with engine.begin() as other:
+        assert leases.acquire(other, "b", [0]) == {0: held[0] + 1}
+
+
+def test_what_a_worker_without_its_lease_has_read_is_done_by_the_other(
+    engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
+) -> None:
+    bars = live(minutes("AAPL", "2026-03-02", "2026-03-02")[:20])
+    first, second = make_worker("first"), make_worker("second")
+    first.turn()
+    run_out(engine, "first")
+    second.renew_now()
+    assert len(second.desk.leases) == 16
+    stream.append(bars)
+    with pytest.raises(StorageError):  # its successor has ended its connections; its token is worth nothing either
+        first.take_bars()
+    assert table(engine, "SELECT 1 FROM ohlcv_1min") == []
+    until_idle(second)
+    assert len(table(engine, "SELECT 1 FROM bar_indicators WHERE timeframe = '1min'")) == 20
