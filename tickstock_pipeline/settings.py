@@ -103,8 +103,8 @@ class Settings(BaseSettings):
         description="Where live bars come from: `polygon`, `redis` (the consumer forwards them), `database` (another "
         "program inserts them) or `none`. `auto`: `polygon` if its key is set, else `none`.",
     )
-    live_trades: str = Field(
-        default="", description="Symbols whose live minutes are also built from trades, e.g. `AAPL,SPY`; `*`: all."
+    live_trades: str | None = Field(
+        default=None, description="Symbols whose live minutes are also built from trades, e.g. `AAPL,SPY`; `*`: all."
     )
     live_seconds: bool = Field(
         default=False, description="Build the live minutes of the other symbols also from aggregates of seconds."

@@ -69,7 +69,7 @@ def _polygon(settings: Settings, engine: sa.Engine, calendar: TradingCalendar) -
         settings.polygon_stream_url,
         polygon_key(settings),
         with_seconds=settings.live_seconds,
-        traded=[symbol.strip().upper() for symbol in settings.live_trades.split(",") if symbol.strip()],
+        traded=[symbol.strip().upper() for symbol in (settings.live_trades or "").split(",") if symbol.strip()],
         with_quotes=settings.live_quotes,
     )
 
