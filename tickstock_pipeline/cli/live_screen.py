@@ -15,6 +15,7 @@ from tickstock_pipeline.streaming.diagnosis import number, troubles
 from tickstock_pipeline.streaming.observation import FLOW_MINUTES, FlowView, LiveView, ShownView, StoredView
 
 _WORKERS_SHOWN = 3
+_NAME_WIDTH = 16
 _MINUTES_SHOWN = 4
 _TROUBLES_SHOWN = 3
 _STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "bold red", "stopped": "dim"}
@@ -108,20 +109,21 @@ def _feed(feed: State | None) -> Text:
 def _workers(shown: ShownView) -> RenderableType:
     if not shown.workers:
         return Text("Workers  ").append("none runs", style="dim")
-    table = new_table("", "Worker", "State")
-    for heading in ("Shards", "Bars", "Patterns", "Lag ms", "Batch ms", "Err/min"):
-        table.add_column(heading, justify="right")
+    table = new_table("")
     table.title = None
+    table.add_column("Worker", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    for heading in ("Shards", "Bars", "Patterns", "Lag ms", "Batch", "Errors"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, state in list(shown.workers.items())[:_WORKERS_SHOWN]:
         status = state.get("status", "")
-        if state.get("breaker") == "open":
-            status += ", no analysis"
         shards = [shard for shard in state.get("shards", "").split(",") if shard]
         table.add_row(
-            Text(name[:24]),
-            Text(status, style=_STYLES.get(state.get("status", ""), "")),
+            # names differ at their end: host, process, something random
+            Text(name if len(name) <= _NAME_WIDTH else f"…{name[1 - _NAME_WIDTH :]}"),
+            Text("no analysis" if state.get("breaker") == "open" else status, style=_STYLES.get(status, "")),
             str(len(shards)),
-            *(f"{number(state, key):,.0f}" for key in ("bars", "patterns", "lag_ms", "last_batch_ms")),
+            *(_count(number(state, key)) for key in ("bars", "patterns", "lag_ms", "last_batch_ms")),
             f"{number(state, 'errors_last_minute'):.0f}",
         )
     if len(shown.workers) > _WORKERS_SHOWN:
@@ -209,6 +211,10 @@ def _troubles(view: LiveView) -> list[RenderableType]:
     if len(found) > _TROUBLES_SHOWN:
         shown.append(Text(f"! and {len(found) - _TROUBLES_SHOWN} more", style="yellow"))
     return shown
+
+
+def _count(value: float) -> str:
+    return f"{value / 1e6:,.1f} M" if value >= 1e6 else f"{value:,.0f}"
 
 
 def _ago(seconds: float) -> str:
