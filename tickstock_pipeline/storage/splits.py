@@ -1,6 +1,8 @@
 """Stock splits. A trigger makes all of a symbol's analysis stale when one of them changes."""
 
+import math
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -9,8 +11,15 @@ from tickstock_pipeline.market.adjustment import Split
 from tickstock_pipeline.storage.tables import SPLITS
 
 
+# Providers date a split on the day before or after its first session at the new price, some over a weekend.
+_SAME_WITHIN = timedelta(days=5)
+
+
 def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str) -> int:
     """Upsert splits.
+
+    A split of the same ratio a few days from a stored one is that one, dated by another provider: stored beside it, it
+    would divide the prices twice.
 
     Returns
     -------
@@ -24,7 +33,11 @@ def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str
         set_={"ratio": statement.excluded.ratio, "source": statement.excluded.source},
         where=SPLITS.c.ratio.is_distinct_from(statement.excluded.ratio),
     )
-    ordered = sorted(splits, key=lambda split: (split.symbol, split.ex_date))
+    stored = read_splits(connection, [split.symbol for split in splits])
+    new = [split for split in splits if not any(_is_same(split, known) for known in stored[split.symbol])]
+    if not new:
+        return 0
+    ordered = sorted(new, key=lambda split: (split.symbol, split.ex_date))
     written = connection.execute(
         statement.returning(SPLITS.c.symbol),
         [
@@ -33,6 +46,14 @@ def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str
         ],
     )
     return len(written.all())
+
+
+def _is_same(split: Split, known: Split) -> bool:
+    return (
+        split.ex_date != known.ex_date
+        and abs(split.ex_date - known.ex_date) <= _SAME_WITHIN
+        and math.isclose(split.ratio, known.ratio, rel_tol=1e-6)
+    )
 
 
 def read_splits(connection: sa.Connection, symbols: Iterable[str]) -> dict[str, tuple[Split, ...]]:

@@ -61,3 +61,13 @@ def test_splits_are_read_back_oldest_first_and_written_once(engine: sa.Engine) -
         assert write_splits(connection, [Split("A", late.ex_date, 7.5)], "test") == 1
         assert write_splits(connection, [], "test") == 0
         assert read_splits(connection, ["A", "B"]) == {"A": (early, Split("A", late.ex_date, 7.5)), "B": ()}
+
+
+def test_a_split_that_another_provider_dates_a_day_apart_is_the_same_split(engine: sa.Engine) -> None:
+    known = Split("A", date(2014, 6, 9), 7.0)
+    with engine.begin() as connection:
+        write_splits(connection, [known], "one")
+        assert write_splits(connection, [Split("A", date(2014, 6, 6), 7.0)], "another") == 0
+        other_ratio, years_later = Split("A", date(2014, 6, 10), 2.0), Split("A", date(2020, 8, 31), 7.0)
+        assert write_splits(connection, [other_ratio, years_later], "another") == 2
+        assert read_splits(connection, ["A"]) == {"A": (known, other_ratio, years_later)}
