@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert
 from tickstock_pipeline.market.adjustment import Split
 from tickstock_pipeline.storage.tables import SPLITS
 
-
 # Providers date a split on the day before or after its first session at the new price, some over a weekend.
 _SAME_WITHIN = timedelta(days=5)
 
