@@ -53,6 +53,8 @@ def up(
                     return
                 if live or (live is None and pipeline.settings.live != "none"):
                     start_live_path(pipeline, announcer)
+                    gateway = f"{pipeline.settings.gateway_host}:{pipeline.settings.gateway_port}"
+                    err.print(f"\n  Live      tickstock monitor --watch; ws://{gateway}/patterns/realtime")
                 err.print("\nRunning. [bold]Ctrl-C[/] stops everything.")
                 pipeline.wait()
         except KeyboardInterrupt:

@@ -147,7 +147,7 @@ def start_live_path(pipeline: RunningPipeline, announcer: Announcer) -> None:
     settings, supervisor = pipeline.settings, pipeline.supervisor
     before = supervisor.processes
     if settings.live == "none":
-        announcer.step("Starting a demonstration of the live path: the sample's last week, an hour in a minute")
+        announcer.step("Starting a live demonstration on the sample's last week")
         start_demonstration(settings, supervisor, os.environ)
     else:
         announcer.step(f"Starting the live path, fed by {settings.live}")
