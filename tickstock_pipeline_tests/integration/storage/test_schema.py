@@ -11,7 +11,10 @@ from alembic.migration import MigrationContext
 
 from tickstock_pipeline.errors import DatabaseLoginError, DatabaseUnreachableError, SchemaVersionError
 from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
-from tickstock_pipeline.storage import schema
+from tickstock_pipeline.storage import (
+    delivery_tables,  # noqa: F401 - declares its tables
+    schema,
+)
 from tickstock_pipeline.storage.counts import row_counts
 from tickstock_pipeline.storage.definitions import read_definitions
 from tickstock_pipeline.storage.engine import create_engine
