@@ -12,7 +12,7 @@ SHARD_LEASES = sa.Table(
     METADATA,
     sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("worker", sa.Text),
-    sa.Column("token", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("token", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("expires_at", _INSTANT, nullable=False, server_default="-infinity"),
 )
 
@@ -57,6 +57,6 @@ DEFINITION_CHANGES = sa.Table(
     "definition_changes",
     METADATA,
     sa.Column("is_only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
-    sa.Column("revision", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("is_only_row", name="definition_changes_one_row"),
 )

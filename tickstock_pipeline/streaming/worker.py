@@ -158,11 +158,9 @@ class LiveWorker:
             If PostgreSQL or Redis do not answer.
         """
         self.take_bars()
-        if self.desk.leases:
-            self._background.work()
-        else:
+        if not self.desk.leases:
             self._stop.wait(_WAIT_MS / 1e3)
-        self._keep_house(has_bars=time.monotonic() - self._last_bar_at < 1.0)
+        self.work_between()
 
     def take_bars(self) -> None:
         """The first half of a turn: leases, and the next batch."""
@@ -173,6 +171,12 @@ class LiveWorker:
             if entries:
                 self._last_bar_at = time.monotonic()
                 self._taker.take(entries)
+
+    def work_between(self) -> None:
+        """The second half of a turn: what is done between batches."""
+        if self.desk.leases:
+            self._background.work()
+        self._keep_house(has_bars=time.monotonic() - self._last_bar_at < 1.0)
 
     def prepare(self) -> None:
         """Make what the worker needs in Redis and PostgreSQL, and tell that it begins; before the first turn."""
