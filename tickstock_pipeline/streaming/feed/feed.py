@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,14 @@ from tickstock_pipeline.messaging.channels import QUOTES
 from tickstock_pipeline.messaging.connection import named_errors
 from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.streaming.feed.gaps import GapFiller
-from tickstock_pipeline.streaming.feed.inbox import DEFAULT_CAPACITY, Inbox, Message
+from tickstock_pipeline.streaming.feed.inbox import Inbox, Message
 from tickstock_pipeline.streaming.feed.market_clock import MarketClock
+from tickstock_pipeline.streaming.feed.options import FeedOptions
 from tickstock_pipeline.streaming.feed.signs import FeedParts, FeedSigns
 from tickstock_pipeline.streaming.feed.source import Delivery, LiveSource, Origin, Reading
 from tickstock_pipeline.streaming.feed.standby import Standby, Standing
 from tickstock_pipeline.streaming.feed.state import FeedState
-from tickstock_pipeline.streaming.feed.supervisor import Patience, Supervisor
+from tickstock_pipeline.streaming.feed.supervisor import Supervisor
 from tickstock_pipeline.streaming.feed.turn import TURN_S, FeedTurn
 from tickstock_pipeline.streaming.feed.writer import StreamWriter
 
@@ -48,29 +48,6 @@ _MINUTE_MS = 60_000
 
 Symbols = Callable[[], Sequence[str]]
 """Says whose bars are wanted; asked again and again, in a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeedOptions:
-    """How patient the feed is; seconds.
-
-    Attributes
-    ----------
-    symbols_every : how often it is asked whose bars are wanted
-    settling : after a connection has opened, until its gap is asked for
-    standby_after, standby_every : see :class:`Standby`
-    is_watched : whether silence is a bad sign now; None: in regular sessions, by the calendar
-    """
-
-    patience: Patience = field(default_factory=Patience)
-    inbox_capacity: int = DEFAULT_CAPACITY
-    symbols_every: float = 30.0
-    settling: float = 5.0
-    retry: float = 30.0
-    standby_after: float = 120.0
-    standby_every: float = 60.0
-    state_every: float = 2.0
-    is_watched: Callable[[], bool] | None = None
 
 
 class Feed:
