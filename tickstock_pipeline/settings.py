@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         + ", ".join(f"`{name}`" for name in AUTOMATIONS)
         + ".",
     )
+    retention_minutes_years: int = Field(
+        default=0, ge=0, le=100, description="Calendar years of minutes to keep, this one included; 0: all of them."
+    )
+    retention_patterns_days: int = Field(default=0, ge=0, description="Days of detections to keep; 0: all of them.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
 
     @field_validator("database_url", "dagster_database_url")

@@ -3,10 +3,15 @@
 Each judges the whole table, since its one result stands for the whole asset; the ledger makes that cheap.
 """
 
+from datetime import UTC, datetime
+from typing import Literal
+
 import dagster as dg
+import numpy as np
 
 from tickstock_pipeline.batch.analysis import stale_partitions
 from tickstock_pipeline.batch.completeness import completeness, totals
+from tickstock_pipeline.batch.freshness import freshness
 from tickstock_pipeline.batch.missing import by_year
 from tickstock_pipeline.batch.quality import sanity
 from tickstock_pipeline.batch.standing import Standing
@@ -21,8 +26,10 @@ _GAPS_OF_A_SYMBOL = 5
 
 
 def bar_checks() -> list[dg.AssetChecksDefinition]:
-    """Sanity and completeness of the five bar assets."""
-    return [check(timeframe) for timeframe in Timeframe for check in (_sanity_check, _completeness_check)]
+    """Sanity, completeness and freshness of the five bar assets."""
+    return [
+        check(timeframe) for timeframe in Timeframe for check in (_sanity_check, _completeness_check, _freshness_check)
+    ]
 
 
 def analysis_checks() -> list[dg.AssetChecksDefinition]:
@@ -66,6 +73,8 @@ def _sanity_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=bar_asset_key(timeframe),
         name="ohlc_sanity",
+        # what is computed from a wrong bar is wrong as well
+        blocking=True,
         description="high >= max(open, close), low <= min(open, close), prices > 0 and finite, volume >= 0. PostgreSQL "
         "enforces this; the check sees that it still does, and warns of bars that were quarantined instead.",
     )
@@ -134,3 +143,36 @@ def _completeness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         )
 
     return completeness_check
+
+
+def _freshness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=bar_asset_key(timeframe),
+        name="freshness",
+        description="Each active symbol that has bars has those of the newest session, week or month that has ended on "
+        "the exchange, half days and holidays considered. A symbol whose history at the provider has ended is measured "
+        "by its last day.",
+    )
+    def freshness_check(database: Database, market: Market) -> dg.AssetCheckResult:
+        with database.engine.connect() as connection:
+            found = freshness(connection, market.provider, market.calendar, timeframe, datetime.now(UTC))
+        unit: Literal["m", "D"] = "m" if timeframe.is_intraday else "D"
+        expected = str(np.datetime_as_string(found.expected, unit=unit))
+        behind = {
+            symbol: str(np.datetime_as_string(last, unit=unit))
+            for symbol, last in sorted(found.behind.items(), key=lambda item: (item[1], item[0]))[:_ROWS_SHOWN]
+        }
+        return dg.AssetCheckResult(
+            passed=not found.behind,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{len(found.behind)} of {found.n_symbols} symbols have no bar of {expected}."
+            if found.behind
+            else f"{found.n_symbols} symbols are up to {expected}, or to their last day.",
+            metadata={
+                "expected": expected,
+                "symbols_behind": len(found.behind),
+                "newest_bars": dg.MetadataValue.json(behind),
+            },
+        )
+
+    return freshness_check

@@ -120,5 +120,7 @@ def daemon(
     universe = write_universe(["AAA", "BBB", "CCC"], range(2012, 2014))
     for name, value in settings.model_copy(update={"sample_file": universe}).child_environment().items():
         monkeypatch.setenv(name, value)
-    with dg.DagsterInstance.ephemeral() as instance:
+    (tmp_path / "dagster").mkdir()
+    # a schedule finds its instance by reference, which one in memory has not
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
         yield Daemon(instance, engine)

@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from tickstock_pipeline.definitions import defs
+from tickstock_pipeline.settings import AUTOMATIONS
 
 LINEAGE = {
     "ohlcv_1min": [],
@@ -57,5 +58,25 @@ def test_every_asset_that_people_look_at_has_its_checks():
     checks = {(key.asset_key.to_user_string(), key.name) for key in GRAPH.asset_check_keys}
 
     assert checks == {
-        (name, check) for name in LINEAGE if name.startswith("ohlcv") for check in ("ohlc_sanity", "completeness")
+        (name, check)
+        for name in LINEAGE
+        if name.startswith("ohlcv")
+        for check in ("ohlc_sanity", "completeness", "freshness")
     } | {(name, "up_to_date") for name in LINEAGE if name.startswith("patterns")}
+
+
+def test_a_wrong_bar_does_not_spread():
+    keys = [key for key in GRAPH.asset_check_keys if key.name == "ohlc_sanity"]
+
+    assert len(keys) == 5
+    assert all(GRAPH.get(key).blocking for key in keys)
+
+
+def test_every_automation_runs_by_default_and_says_what_it_does():
+    repository = defs.get_repository_def()
+    found = {one.name: one for one in [*repository.sensor_defs, *repository.schedule_defs]}
+
+    assert sorted(found) == sorted(AUTOMATIONS)
+    for one in found.values():
+        assert one.default_status.value == "RUNNING"
+        assert len(one.description) > 80
