@@ -124,8 +124,8 @@ class Settings(BaseSettings):
         default=None, description="Token that the gateway's clients must show. Unset: none is asked for."
     )
     first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
-    automations_off: str = Field(
-        default="",
+    automations_off: str | None = Field(
+        default=None,
         description="Automations that do nothing, e.g. `catch_up,new_bars`; of "
         + ", ".join(f"`{name}`" for name in AUTOMATIONS)
         + ".",
@@ -170,12 +170,12 @@ class Settings(BaseSettings):
 
     @field_validator("automations_off")
     @classmethod
-    def _are_automations(cls, value: str) -> str:
-        names = [name.strip() for name in value.split(",") if name.strip()]
+    def _are_automations(cls, value: str | None) -> str | None:
+        names = [name.strip() for name in (value or "").split(",") if name.strip()]
         unknown = [name for name in names if name not in AUTOMATIONS]
         if unknown:
             raise ValueError(f"{unknown[0]!r} is none of {', '.join(AUTOMATIONS)}")
-        return ",".join(dict.fromkeys(names))
+        return ",".join(dict.fromkeys(names)) or None
 
     @field_validator("polygon_url", "alpha_vantage_url", "yahoo_url", "polygon_stream_url")
     @classmethod

@@ -20,6 +20,28 @@ from tickstock_pipeline.market.timeframe import Timeframe
 
 GROUP = "analysis"
 _NEWEST_LISTED = 12
+_VALUE_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("symbol", "text", "As the exchange lists it"),
+        dg.TableColumn("timeframe", "text", "1min, hourly, daily, weekly or monthly"),
+        dg.TableColumn("time", "timestamptz", "The bar's key; midnight UTC of the date for daily bars and coarser"),
+        dg.TableColumn("layout_id", "integer", "Row of `indicator_layouts`, which names the values"),
+        dg.TableColumn("values", "double precision[]", "In the layout's order; NaN during warm-up"),
+    ]
+)
+_PATTERN_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("symbol", "text", "As the exchange lists it"),
+        dg.TableColumn("timeframe", "text", "1min, hourly, daily, weekly or monthly"),
+        dg.TableColumn("pattern_type", "text", "Name in `pattern_definitions`"),
+        dg.TableColumn("detection_timestamp", "timestamptz", "The instant of the bar that confirms it"),
+        dg.TableColumn("direction", "text", "bullish, bearish or neutral"),
+        dg.TableColumn("confidence", "double precision", "0 to 1"),
+        dg.TableColumn("levels", "jsonb", "Prices by name, as traded"),
+        dg.TableColumn("revision", "integer", "One more each time that it came back after a retraction"),
+        dg.TableColumn("retracted_at", "timestamptz", "When it ceased to hold; null: it holds"),
+    ]
+)
 _BELOW_EVERY_BAR = 1 + max([*IMPORT_DEPTH.values(), *ROLL_UP_DEPTH.values()])
 
 
@@ -47,7 +69,7 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
     keys = [indicators_key(timeframe), patterns_key(timeframe)]
     bars = dg.AssetDep(bar_asset_key(timeframe), partition_mapping=warm_up_mapping(timeframe))
 
-    def spec(key: dg.AssetKey, table: str, description: str) -> dg.AssetSpec:
+    def spec(key: dg.AssetKey, table: str, description: str, columns: dg.TableSchema) -> dg.AssetSpec:
         return dg.AssetSpec(
             key,
             deps=[bars],
@@ -56,7 +78,7 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
             kinds={"postgres", "talib"},
             owners=["team:analysis"],
             tags={"timeframe": timeframe.value},
-            metadata={"dagster/table_name": table},
+            metadata={"dagster/table_name": table, "dagster/column_schema": columns},
         )
 
     @dg.multi_asset(
@@ -67,13 +89,16 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
                 "public.bar_indicators",
                 f"Values of every enabled indicator on each closed {timeframe} bar, on split-adjusted prices. Each is "
                 "fed from a fixed first bar, so that live and batch give the same bits. `daily_indicators` has the "
-                "latest values.",
+                "latest values. Formulas and parameters: docs/indicators.md, rows of `indicator_definitions`.",
+                _VALUE_COLUMNS,
             ),
             spec(
                 keys[1],
                 "public.daily_patterns",
                 f"Patterns detected on closed {timeframe} bars, dated at the bar that confirms them. A detection that "
-                "does not hold after a correction is marked as retracted, never deleted.",
+                "does not hold after a correction is marked as retracted, never deleted. Rules with pictures: "
+                "docs/patterns.md; parameters: rows of `pattern_definitions`.",
+                _PATTERN_COLUMNS,
             ),
         ],
         partitions_def=grid.definition,

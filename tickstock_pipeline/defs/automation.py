@@ -24,7 +24,7 @@ RunKey = Callable[[tuple[str, ...], PartitionRange], str]
 
 def switched_off(name: str) -> dg.SkipReason | None:
     """Why an automation does nothing, if the settings switch it off."""
-    if name in Settings.load().automations_off.split(","):
+    if name in (Settings.load().automations_off or "").split(","):
         return dg.SkipReason(f"Switched off by TICKSTOCK_AUTOMATIONS_OFF, which names {name}.")
     return None
 

@@ -101,13 +101,13 @@ class Workplace:
         self._started.append(up)
         return up
 
-    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments),
             env={**self.environment, **variables},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout,
         )
 
     def command(self, *arguments: str) -> list[str]:

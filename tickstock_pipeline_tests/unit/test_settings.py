@@ -186,3 +186,9 @@ def test_every_setting_has_its_row_in_the_documentation() -> None:
         f"| `TICKSTOCK_{name.upper()}` | {'' if row.default is None else f'`{row.default}`'} | {row.description} |"
         for name, row in Settings.model_fields.items()
     ]
+
+
+def test_an_automation_that_there_is_not_cannot_be_switched_off(clean_environment: None) -> None:
+    assert Settings.load(_env_file=None, automations_off="catch_up, new_bars").automations_off == "catch_up,new_bars"
+    with pytest.raises(SettingsError, match="'catchup' is none of import_jobs, new_bars"):
+        Settings.load(_env_file=None, automations_off="catchup")
