@@ -11,6 +11,8 @@ from tickstock_pipeline.gateway.published_event import PublishedEvent
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
+_LONGEST_FRESHNESS_MS = 3_600_000.0
+
 _STAGES = {
     "detection": "bar at the worker to its detection",
     "publication": "end of the bar's period to the event",
@@ -86,5 +88,6 @@ class GatewayMeasures:
             self.latency.labels("stream").observe(max(now - event.published_at, 0.0))
             if event.detection_ms is not None:
                 self.latency.labels("detection").observe(event.detection_ms / 1e3)
-            if event.freshness_ms is not None:
+            # an old session played again says nothing about speed
+            if event.freshness_ms is not None and event.freshness_ms < _LONGEST_FRESHNESS_MS:
                 self.latency.labels("publication").observe(event.freshness_ms / 1e3)

@@ -15,7 +15,6 @@ _SHUTDOWN_SECONDS = 5
 _LARGEST_HEADERS = 32 * 1024
 _LARGEST_MESSAGE = 64 * 1024
 _PING_SECONDS = 20.0
-_LAST_WORD_SECONDS = 10.0
 
 
 class CuttingProtocol(WebSocketsSansIOProtocol):
@@ -23,12 +22,18 @@ class CuttingProtocol(WebSocketsSansIOProtocol):
 
     uvicorn closes a connection once all that was written to it has been taken; a client that never reads would keep it
     open for ever.
+
+    Attributes
+    ----------
+    last_word_s : seconds from the application's end to the cut
     """
+
+    last_word_s = 10.0
 
     async def run_asgi(self) -> None:
         """Serve the connection, and cut it if it is still there a while after the application is done with it."""
         await super().run_asgi()
-        self.loop.call_later(_LAST_WORD_SECONDS, self.transport.abort)
+        self.loop.call_later(self.last_word_s, self.transport.abort)
 
     def keepalive_timeout(self) -> None:
         """Cut the connection of a client that answers no ping."""

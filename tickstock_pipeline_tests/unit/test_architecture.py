@@ -90,4 +90,4 @@ def test_the_documentation_names_no_setting_that_does_not_exist() -> None:
 def test_the_documentation_names_no_command_that_does_not_exist() -> None:
     known = {command.split()[1] for command in commands()}
 
-    assert set(re.findall(r"`tickstock ([a-z]+)", documentation())) <= known
+    assert set(re.findall(r"`tickstock ([a-z-]+)", documentation())) <= known

@@ -1,13 +1,22 @@
 """``tickstock monitor`` and ``tickstock test-event``, run as their users run them."""
 
+import contextlib
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
 import uuid
+from pathlib import Path
 
 import pytest
 import redis
 import sqlalchemy as sa
 from rich.console import Console
 
+import tickstock_pipeline
 from tickstock_pipeline.cli.live_screen import screen
 from tickstock_pipeline.messaging.bar_stream import BarStream, create_groups
 from tickstock_pipeline.messaging.connection import connect
@@ -78,6 +87,38 @@ def test_watching_is_for_people(configured: Tickstock) -> None:
 
     assert refused.exit_code == 1
     assert "--watch and --json do not go together" in refused.stderr
+
+
+def test_watching_goes_on_until_ctrl_c(configured: Tickstock) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tickstock_pipeline", "monitor", "--watch"],
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+        cwd=Path(tickstock_pipeline.__file__).parents[1],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    )
+    os.close(theirs)
+    shown = b""
+    while shown.count(b"Live work at") < 2:
+        shown += os.read(ours, 4096)
+    process.send_signal(signal.SIGINT)
+    reading = threading.Thread(target=read_to_the_end, args=(ours,))
+    reading.start()
+    _, errors = process.communicate(timeout=30)
+    reading.join()
+    os.close(ours)
+
+    assert (process.returncode, errors) == (0, b"")
+
+
+def read_to_the_end(terminal: int) -> None:
+    """Take what a program prints, so that it does not wait for its terminal."""
+    # Linux says that the other end is gone by an error
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
 
 
 def test_without_redis_the_rest_is_shown(configured: Tickstock, monkeypatch: pytest.MonkeyPatch) -> None:

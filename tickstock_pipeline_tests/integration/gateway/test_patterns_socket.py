@@ -1,6 +1,7 @@
 """``/patterns/realtime`` with real clients: what they get, in which order, and what they cannot do to each other."""
 
 import base64
+import itertools
 import json
 import os
 import socket
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 import redis
 from pydantic import SecretStr
@@ -16,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tickstock_pipeline.gateway.patterns_socket import SocketLimits
+from tickstock_pipeline.gateway.server import CuttingProtocol
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline_tests.integration.gateway.serving import (
     Gateway,
@@ -309,16 +312,19 @@ def test_an_id_comes_with_the_first_subscription(shared_gateway: Gateway) -> Non
         assert received(subscriber)["data"]["message"].startswith("last_event_id comes with the first subscription")
 
 
-def test_a_client_that_never_reads_delays_nobody_and_is_dropped(settings: Settings, client: "redis.Redis") -> None:
+def test_a_client_that_never_reads_delays_nobody_and_is_cut_off(
+    settings: Settings, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CuttingProtocol, "last_word_s", 0.1)
     padding = {"context": {f"measure_{number}": 1.5 for number in range(400)}}
     with (
-        serving(settings, SocketLimits(queue=500, close_s=0.2)) as gateway,
-        stuck_client(gateway),
+        serving(settings, SocketLimits(queue=500, close_s=0.1)) as gateway,
+        stuck_client(gateway) as stuck,
         subscribed(gateway) as reader,
     ):
         assert gateway.metric("tickstock_gateway_clients") == 2
         slowest = 0.0
-        for start in range(0, 3_000, 100):
+        for start in itertools.count(step=100):
             began = time.monotonic()
             publish(client, [event(number=number, **padding) for number in range(start, start + 100)])
             assert numbers(received_events(reader, 100)) == list(range(start, start + 100))
@@ -328,6 +334,16 @@ def test_a_client_that_never_reads_delays_nobody_and_is_dropped(settings: Settin
 
         assert gateway.metric('tickstock_gateway_dropped_clients_total{reason="too slow"}') == 1
         assert slowest < 2.0
+        place = (gateway.port, stuck.getsockname()[1])
+        deadline = time.monotonic() + 20
+        while place in held_connections():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def held_connections() -> set[tuple[int, int]]:
+    """Connections that this process has open, by the ports of both ends."""
+    return {(one.laddr.port, one.raddr.port) for one in psutil.Process().net_connections("tcp") if one.raddr}
 
 
 def test_a_slow_client_is_told_why_it_is_dropped_and_can_come_again(settings: Settings, client: "redis.Redis") -> None:
@@ -360,7 +376,7 @@ class stuck_client:  # noqa: N801 - reads as a function
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> socket.socket:
         self._socket = socket.create_connection(("127.0.0.1", self._gateway.port))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         key = base64.b64encode(os.urandom(16)).decode()
@@ -373,6 +389,7 @@ class stuck_client:  # noqa: N801 - reads as a function
         mask = os.urandom(4)
         masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(request))
         self._socket.sendall(bytes([0x81, 0x80 | len(request)]) + mask + masked)
+        return self._socket
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
