@@ -76,7 +76,7 @@ def _single(worker: LiveWorker, stream: BarStream, bars: Bars) -> Table:
             stream.append([bar])
             worker.take_bars()
             taken.append(time.perf_counter() - started)
-            worker.turn()
+            worker.work_between()
     return _table("One bar, XADD to committed and published", taken, spent)
 
 
@@ -90,7 +90,7 @@ def _bursts(worker: LiveWorker, stream: BarStream, series: Sequence[Bars]) -> Ta
             stream.append(bars)
             worker.take_bars()
             taken.append(time.perf_counter() - started)
-            worker.turn()
+            worker.work_between()
     return _table(f"{len(series)} symbols' minute at once, XADD to committed and published", taken, spent)
 
 

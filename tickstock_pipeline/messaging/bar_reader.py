@@ -57,7 +57,7 @@ class BarReader:
         self._client = client
         self._consumer = consumer
 
-    def claim(self, shards: Iterable[int], *, idle_ms: int = 0) -> list[Entry]:
+    def claim(self, shards: Sequence[int], *, idle_ms: int = 0) -> list[Entry]:
         """All entries of these shards that were delivered to anybody and not acknowledged; oldest first.
 
         Parameters
@@ -66,16 +66,28 @@ class BarReader:
         """
         found: list[Entry] = []
         with named_errors():
-            for shard in shards:
-                start = b"0-0"
-                while True:
-                    start, entries, *_ = self._client.xautoclaim(
-                        bar_stream(shard), BAR_GROUP, self._consumer, idle_ms, start, count=_CLAIMED_AT_ONCE
-                    )
-                    found += [_entry(shard, entry_id, fields, True) for entry_id, fields in entries]
-                    if start == b"0-0":
-                        break
+            try:
+                self._claim(shards, idle_ms, found)
+            except redis.ResponseError as error:
+                self._make_groups_after(error, shards)
         return found
+
+    def _claim(self, shards: Iterable[int], idle_ms: int, found: list[Entry]) -> None:
+        for shard in shards:
+            start = b"0-0"
+            while True:
+                start, entries, *_ = self._client.xautoclaim(
+                    bar_stream(shard), BAR_GROUP, self._consumer, idle_ms, start, count=_CLAIMED_AT_ONCE
+                )
+                found += [_entry(shard, entry_id, fields, True) for entry_id, fields in entries]
+                if start == b"0-0":
+                    break
+
+    def _make_groups_after(self, error: redis.ResponseError, shards: Iterable[int]) -> None:
+        if not str(error).startswith("NOGROUP"):
+            raise error
+        # Redis has been emptied, or has lost its last second
+        create_groups(self._client, shards)
 
     def read(self, shards: Sequence[int], *, wait_ms: int, at_most: int) -> list[Entry]:
         """New entries, those of a shard in their order.
@@ -90,10 +102,7 @@ class BarReader:
             try:
                 answer: Any = self._client.xreadgroup(BAR_GROUP, self._consumer, streams, count=at_most, block=wait_ms)
             except redis.ResponseError as error:
-                if not str(error).startswith("NOGROUP"):
-                    raise
-                # Redis has been emptied, or has lost its last second
-                create_groups(self._client, shards)
+                self._make_groups_after(error, shards)
                 return []
         by_name = {bar_stream(shard).encode(): shard for shard in shards}
         return [

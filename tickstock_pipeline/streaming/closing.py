@@ -27,9 +27,10 @@ from tickstock_pipeline.storage.live_work import (
 )
 from tickstock_pipeline.storage.outbox import put
 from tickstock_pipeline.storage.provenance import derived_source, roll_up_revisions
+from tickstock_pipeline.streaming.committing import Attempt, Stored, committed
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.periods import Period
-from tickstock_pipeline.streaming.storing import Attempt, Stored, committed, write_bars_with_analysis
+from tickstock_pipeline.streaming.storing import write_bars_with_analysis
 
 _DAY = np.timedelta64(1, "D")
 _WIDEST = {Timeframe.WEEKLY: 7 * _DAY, Timeframe.MONTHLY: 31 * _DAY}

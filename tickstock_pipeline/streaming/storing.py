@@ -10,17 +10,12 @@ If the database refuses, the batch is halved until the bad symbol stands alone. 
 that is what was refused.
 """
 
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.commit import commit_together
-from tickstock_pipeline.batch.outcome import Outcome, Status, failures
-from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.coverage import Coverage, record_coverage
 from tickstock_pipeline.storage.detections import replace_detections
@@ -33,7 +28,7 @@ from tickstock_pipeline.storage.live_work import (
     add_to_backlog,
     follow_input,
 )
-from tickstock_pipeline.storage.outbox import Message, put
+from tickstock_pipeline.storage.outbox import put
 from tickstock_pipeline.streaming.advance import Tail, advance, values_of, window_of_tail
 from tickstock_pipeline.streaming.announcing import (
     Moment,
@@ -43,63 +38,12 @@ from tickstock_pipeline.streaming.announcing import (
     tell_patterns,
     tell_retractions,
 )
-from tickstock_pipeline.streaming.desk import Desk, Told
+from tickstock_pipeline.streaming.committing import Attempt, Stored, committed
+from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.series_book import ActivePlan, WarmSeries
 from tickstock_pipeline.streaming.windows import LiveWindow
 
-_logger = logging.getLogger(__name__)
-
 CORRECTED = "bar corrected"
-
-
-@dataclass(slots=True)
-class Stored:
-    """What became of a batch.
-
-    Attributes
-    ----------
-    written : the bars that were new or different, and whether each is new
-    deferred : symbols that somebody else is writing at the moment; nothing of them was stored
-    refused : symbols whose bars the database does not take, and why
-    told : what is to be published
-    n_analysed, n_unanalysed : bars written with analysis, and without
-    analysis_s : seconds that series took to take in their bars
-    analysis_error : what an analysis raised; empty: nothing
-    """
-
-    written: dict[BarKey, bool] = field(default_factory=dict)
-    deferred: set[str] = field(default_factory=set)
-    refused: dict[str, str] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
-    n_patterns: int = 0
-    n_analysed: int = 0
-    n_unanalysed: int = 0
-    analysis_s: float = 0.0
-    analysis_error: str = ""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """What one transaction has done, to be believed once it has committed."""
-
-    window: LiveWindow
-    symbols: Sequence[str]
-    written: dict[BarKey, bool] = field(default_factory=dict)
-    deferred: set[str] = field(default_factory=set)
-    opened: list[OpenPeriod] = field(default_factory=list)
-    closed: list[OpenPeriod] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
-    outbox_id: int | None = None
-    n_patterns: int = 0
-    n_analysed: int = 0
-    n_unanalysed: int = 0
-    analysis_s: float = 0.0
-    analysis_error: str = ""
-
-
-Write = Callable[[sa.Connection, Sequence[str], bool], Attempt]
-"""Writes some symbols within a transaction, with analysis or without; may be called again."""
 
 
 def store_minutes(
@@ -138,54 +82,6 @@ def store_minutes(
         return attempt
 
     return committed(desk, window, sorted(rows), write, is_analysed=is_analysed)
-
-
-def committed(desk: Desk, window: LiveWindow, symbols: Sequence[str], write: Write, *, is_analysed: bool) -> Stored:
-    """Commit symbols together, bisecting, and take note of what has been committed.
-
-    Parameters
-    ----------
-    symbols : sorted
-    """
-    stored = Stored()
-
-    def run(chosen: Sequence[str], with_analysis: bool) -> list[Outcome]:
-        attempts: dict[tuple[str, ...], Attempt] = {}
-
-        def write_outcomes(connection: sa.Connection, items: Sequence[str]) -> list[Outcome]:
-            attempts[tuple(items)] = write(connection, items, with_analysis)
-            return [Outcome(Partition(symbol, window.year), Status.WRITTEN) for symbol in items]
-
-        outcomes = commit_together(desk.engine, chosen, write_outcomes, lambda symbol: [Partition(symbol, window.year)])
-        failed = {outcome.partition.symbol for outcome in failures(outcomes)}
-        for items, attempt in attempts.items():
-            if not failed & set(items):
-                _take_note(desk, attempt, stored)
-        return failures(outcomes)
-
-    for failure in run(symbols, is_analysed):
-        symbol = failure.partition.symbol
-        _logger.warning("storing failed symbol=%s reason=%s", symbol, failure.error)
-        for again in run([symbol], False):
-            stored.refused[symbol] = again.error
-    return stored
-
-
-def _take_note(desk: Desk, attempt: Attempt, stored: Stored) -> None:
-    timeframe = attempt.window.timeframe
-    desk.book.confirm(timeframe, attempt.symbols)
-    desk.book.wait(timeframe, attempt.waiting)
-    desk.open_periods.close(attempt.closed)
-    desk.open_periods.open(attempt.opened)
-    stored.written.update(attempt.written)
-    stored.deferred |= attempt.deferred
-    if attempt.outbox_id is not None:
-        stored.told.append(Told(attempt.outbox_id, tuple(attempt.messages)))
-    stored.n_patterns += attempt.n_patterns
-    stored.n_analysed += attempt.n_analysed
-    stored.n_unanalysed += attempt.n_unanalysed
-    stored.analysis_s += attempt.analysis_s
-    stored.analysis_error = attempt.analysis_error or stored.analysis_error
 
 
 def write_bars_with_analysis(

@@ -13,10 +13,11 @@ from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER
 from tickstock_pipeline.storage.bars import record_refused
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
 from tickstock_pipeline.streaming.breaker import Breaker
+from tickstock_pipeline.streaming.committing import Stored
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.intake import Intake, taken_in
 from tickstock_pipeline.streaming.publisher import Publisher
-from tickstock_pipeline.streaming.storing import Stored, store_minutes
+from tickstock_pipeline.streaming.storing import store_minutes
 from tickstock_pipeline.streaming.vital_signs import Tally
 from tickstock_pipeline.streaming.windows import LiveWindow
 

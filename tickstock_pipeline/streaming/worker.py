@@ -14,10 +14,12 @@ transaction did not commit are replayed.
 import logging
 import threading
 import time
+from typing import Any
 
 import psycopg2
 import redis
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline.errors import LeaseLostError, MessagingError, StorageError
@@ -39,6 +41,7 @@ from tickstock_pipeline.streaming.vital_signs import VitalSigns
 _logger = logging.getLogger(__name__)
 
 _ENTRIES_A_SHARD = 256
+_CLAIMED_AT_ONCE = 4000
 _WAIT_MS = 200
 _WAIT_BUSY_MS = 1
 _WAIT_DEFERRED_MS = 20
@@ -54,18 +57,17 @@ _QUIET_S = 60.0
 
 def worker_engine(dsn: str, worker: str) -> sa.Engine:
     """An engine whose connections carry the worker's name, so that a successor can end those of a stalled worker."""
-    return create_engine(
-        dsn,
-        application_name=APPLICATION + worker,
-        pool_size=2,
-        # a question a transaction less; a connection that has been lost costs one turn, which comes again
-        pool_pre_ping=False,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": APPLICATION + worker,
-            "options": f"-c idle_in_transaction_session_timeout={_IDLE_TRANSACTION_MS}",
-        },
-    )
+    # No ping before each use: a question a transaction less, and a connection that has been lost costs one turn only.
+    engine = create_engine(dsn, pool_size=2, pool_pre_ping=False)
+
+    @event.listens_for(engine, "connect")
+    def introduce(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET application_name TO %s", [APPLICATION + worker])
+            cursor.execute("SET idle_in_transaction_session_timeout TO %s", [_IDLE_TRANSACTION_MS])
+        connection.commit()
+
+    return engine
 
 
 class LiveWorker:
@@ -104,6 +106,7 @@ class LiveWorker:
         self._taker = BarTaker(self.desk, self._reader, self._publisher, self.breaker, tally, saw=self._background.saw)
         self._stop = threading.Event()
         self._unclaimed: set[int] = set()
+        self._claimed: list[Entry] = []
         self._done_at: dict[str, float] = {"quiet": time.monotonic()}
         self._last_bar_at = time.monotonic()
 
@@ -113,6 +116,7 @@ class LiveWorker:
         lag = self._reader.lag(self.desk.leases)
         return (
             not self._taker.deferred
+            and not self._claimed
             and not any(one.undelivered or one.pending for one in lag.values())
             and not self._background.has_work
         )
@@ -154,11 +158,9 @@ class LiveWorker:
             If PostgreSQL or Redis do not answer.
         """
         self.take_bars()
-        if self.desk.leases:
-            self._background.work()
-        else:
+        if not self.desk.leases:
             self._stop.wait(_WAIT_MS / 1e3)
-        self._keep_house(has_bars=time.monotonic() - self._last_bar_at < 1.0)
+        self.work_between()
 
     def take_bars(self) -> None:
         """The first half of a turn: leases, and the next batch."""
@@ -169,6 +171,12 @@ class LiveWorker:
             if entries:
                 self._last_bar_at = time.monotonic()
                 self._taker.take(entries)
+
+    def work_between(self) -> None:
+        """The second half of a turn: what is done between batches."""
+        if self.desk.leases:
+            self._background.work()
+        self._keep_house(has_bars=time.monotonic() - self._last_bar_at < 1.0)
 
     def prepare(self) -> None:
         """Make what the worker needs in Redis and PostgreSQL, and tell that it begins; before the first turn."""
@@ -182,6 +190,7 @@ class LiveWorker:
         if turnover.lost:
             _logger.info("shards gone=%s", ",".join(map(str, sorted(turnover.lost))))
             self._unclaimed -= turnover.lost
+            self._claimed = [one for one in self._claimed if one.shard not in turnover.lost]
             self._taker.deferred = [one for one in self._taker.deferred if one.shard not in turnover.lost]
             self._background.forget()
         if turnover.gained:
@@ -193,10 +202,13 @@ class LiveWorker:
         entries = list(self._taker.deferred)
         if self._unclaimed:
             shards, self._unclaimed = sorted(self._unclaimed), set()
-            entries += self._reader.claim(shards)
-        if not self._share.may_read:
+            self._claimed += self._reader.claim(shards)
+        if self._claimed:
+            # All of them before any new entry, so that a symbol's order holds
+            entries += self._claimed[:_CLAIMED_AT_ONCE]
+            del self._claimed[:_CLAIMED_AT_ONCE]
             return entries
-        if entries and not self._taker.deferred:
+        if not self._share.may_read:
             return entries
         wait_ms = _WAIT_BUSY_MS if self._background.is_busy else _WAIT_MS
         if self._taker.deferred:
@@ -210,7 +222,7 @@ class LiveWorker:
         if self._is_due("trim", _TRIM_S) and self.desk.leases:
             trim(self._client, sorted(self.desk.leases))
             # Nothing of ours is pending now but what is deferred: anything else was read by a worker that stalled.
-            known = {entry.id for entry in self._taker.deferred}
+            known = {entry.id for entry in (*self._taker.deferred, *self._claimed)}
             strays = self._reader.claim(sorted(self.desk.leases), idle_ms=_STRAY_MS)
             self._taker.deferred += [entry for entry in strays if entry.id not in known]
         if not has_bars:
@@ -230,6 +242,7 @@ class LiveWorker:
     def _recover(self) -> None:
         """Forget what is in flight: it was not acknowledged, so it is claimed again."""
         self._taker.deferred = []
+        self._claimed = []
         self._unclaimed = set(self.desk.leases)
         self._share.expire()
 

@@ -143,5 +143,21 @@ def test_a_definition_that_is_enabled_shows_in_the_next_live_bar(
         " WHERE timeframe = '1min' ORDER BY time",
     )
     assert [row[0] for row in newest[:20]] == [None] * 20
-    assert newest[20][0] == np.mean([bar.close for bar in bars[16:21]]).round(12) or newest[20][0] is not None
+    np.testing.assert_allclose(newest[20][0], np.mean([bar.close for bar in bars[16:21]]), rtol=1e-12)
     assert table(engine, "SELECT 1 FROM daily_indicators WHERE indicator_type = 'sma_5' AND timeframe = '1min'")
+
+
+def test_a_redis_that_has_lost_its_streams_is_used_again(
+    engine: sa.Engine, client: "redis.Redis", stream: BarStream, make_worker: MakeWorker
+) -> None:
+    bars = live(minutes("AAPL", "2026-03-02", "2026-03-02")[:20])
+    worker = make_worker()
+    stream.append(bars[:10])
+    worker.turn()
+    until_idle(worker)
+    client.flushall()
+    stream.append(bars[10:])
+    worker.turn()
+    worker.turn()
+    until_idle(worker)
+    assert len(table(engine, "SELECT 1 FROM bar_indicators WHERE timeframe = '1min'")) == 20

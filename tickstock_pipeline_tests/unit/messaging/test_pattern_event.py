@@ -44,8 +44,8 @@ def test_a_flow_is_the_same_for_the_same_detection_and_another_for_anything_else
     ]
     assert flow_id(*same) == flow_id(*same)
     assert len({flow_id(*one) for one in [same, *others]}) == 6
-    # Written down, since another release must recognise the repeats of this one; as util-linux has it:
-    # uuidgen --sha1 --namespace 5e0a2c52-6b0f-5c29-9d1c-0d9a6f0f8b11 --name 'AAPL|1min|doji|1|1'
+    # Written down, since another release must recognise the repeats of this one. By RFC 9562 from what coreutils'
+    # sha1sum prints of the namespace's 16 bytes and 'AAPL|1min|doji|1|1'.
     assert str(flow_id(*same)) == "1a149d53-0a95-5f86-9a86-2fddf8c6f580"
 
 
