@@ -11,8 +11,9 @@ from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.providers.registry import historical_provider, market_question, polygon_key, provider_of
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.streaming.feed.consumer_channel import ConsumerChannel
-from tickstock_pipeline.streaming.feed.feed import Feed, FeedOptions, Symbols
+from tickstock_pipeline.streaming.feed.feed import Feed, Symbols
 from tickstock_pipeline.streaming.feed.inserted_rows import InsertedRows, since_last_session
+from tickstock_pipeline.streaming.feed.options import FeedOptions
 from tickstock_pipeline.streaming.feed.polygon_events import PolygonSource
 from tickstock_pipeline.streaming.feed.source import LiveSource
 

@@ -14,7 +14,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,13 +27,14 @@ from tickstock_pipeline.messaging.channels import QUOTES
 from tickstock_pipeline.messaging.connection import named_errors
 from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.streaming.feed.gaps import GapFiller
-from tickstock_pipeline.streaming.feed.inbox import DEFAULT_CAPACITY, Inbox, Message
+from tickstock_pipeline.streaming.feed.inbox import Inbox, Message
 from tickstock_pipeline.streaming.feed.market_clock import MarketClock
+from tickstock_pipeline.streaming.feed.options import FeedOptions
 from tickstock_pipeline.streaming.feed.signs import FeedParts, FeedSigns
 from tickstock_pipeline.streaming.feed.source import Delivery, LiveSource, Origin, Reading
 from tickstock_pipeline.streaming.feed.standby import Standby, Standing
 from tickstock_pipeline.streaming.feed.state import FeedState
-from tickstock_pipeline.streaming.feed.supervisor import Patience, Supervisor
+from tickstock_pipeline.streaming.feed.supervisor import Supervisor
 from tickstock_pipeline.streaming.feed.turn import TURN_S, FeedTurn
 from tickstock_pipeline.streaming.feed.writer import StreamWriter
 
@@ -43,33 +43,11 @@ _logger = logging.getLogger(__name__)
 # As far back as a provider sends a minute again because of late trades.
 _LOOK_BACK = np.timedelta64(15, "m")
 _TICK_S = 0.1
+_QUOTES_S = 0.25
 _MINUTE_MS = 60_000
 
 Symbols = Callable[[], Sequence[str]]
 """Says whose bars are wanted; asked again and again, in a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeedOptions:
-    """How patient the feed is; seconds.
-
-    Attributes
-    ----------
-    symbols_every : how often it is asked whose bars are wanted
-    settling : after a connection has opened, until its gap is asked for
-    standby_after, standby_every : see :class:`Standby`
-    is_watched : whether silence is a bad sign now; None: in regular sessions, by the calendar
-    """
-
-    patience: Patience = field(default_factory=Patience)
-    inbox_capacity: int = DEFAULT_CAPACITY
-    symbols_every: float = 30.0
-    settling: float = 5.0
-    retry: float = 30.0
-    standby_after: float = 120.0
-    standby_every: float = 60.0
-    state_every: float = 2.0
-    is_watched: Callable[[], bool] | None = None
 
 
 class Feed:
@@ -103,6 +81,7 @@ class Feed:
         self._calendar = calendar
         self._client = clients[1]
         self._followed: tuple[str, ...] = ()
+        self._quotes: dict[Any, Any] = {}
         self._look_again = asyncio.Event()
         self.inbox = Inbox(options.inbox_capacity)
         self.clock = MarketClock()
@@ -113,13 +92,13 @@ class Feed:
             settling_s=options.settling,
             retry_s=options.retry,
         )
-        is_watched = options.is_watched or self._is_open
+        is_open = options.is_watched or self._is_open
         self.standby = None
         if stand_in is not None:
             self.standby = Standby(
                 *(stand_in, calendar, self.inbox),
                 down_since=lambda: self.state.down_since,
-                is_open=is_watched,
+                is_open=is_open,
                 symbols=lambda: self._followed,
                 now=self.clock.now,
                 after_s=options.standby_after,
@@ -129,7 +108,7 @@ class Feed:
             source,
             self.inbox,
             patience=options.patience,
-            is_watched=is_watched,
+            is_watched=lambda: bool(self._followed) and is_open(),
             on_up=self._up,
             on_down=self._down,
             on_warning=self._warned,
@@ -159,7 +138,7 @@ class Feed:
         await self.writer.begin()
         tasks = [self._work(), self._supervisor.run(), self.gaps.run(), self._keep_following(), self._keep_turn()]
         tasks += [self.writer.keep_quarantine(), self.signs.keep_showing(self.options.state_every)]
-        tasks.append(self.signs.keep_asking())
+        tasks += [self.signs.keep_asking(), self._keep_quotes()]
         if self.standby is not None:
             tasks.append(self.standby.run())
         running = [asyncio.create_task(task) for task in tasks]
@@ -194,13 +173,12 @@ class Feed:
         while True:
             messages = await self.inbox.take(_TICK_S)
             deliveries: list[Delivery] = []
-            quotes: dict[Any, Any] = {}
             for message in messages:
                 if isinstance(message.payload, Delivery):
                     deliveries.append(message.payload)
                 else:
                     reading = self._read(message)
-                    quotes |= reading.quotes
+                    self._quotes |= reading.quotes
                     if reading.bars:
                         deliveries.append(Delivery(reading.bars, Origin.LIVE, message.at, self._source.via))
             closed = self._source.due(self.clock.now_ms())
@@ -208,8 +186,6 @@ class Feed:
                 deliveries.append(Delivery(closed, Origin.LIVE, time.time(), self._source.via))
             if deliveries:
                 await self.writer.write(deliveries, [message.at for message in messages])
-            if quotes:
-                await asyncio.to_thread(self._show_quotes, quotes)
             await self.writer.check_redis()
 
     def _read(self, message: Message) -> Reading:
@@ -222,6 +198,13 @@ class Feed:
         if reading.newest_ms:
             self.clock.saw(reading.newest_ms)
         return reading
+
+    async def _keep_quotes(self) -> None:
+        while True:
+            await asyncio.sleep(_QUOTES_S)
+            if self._quotes:
+                quotes, self._quotes = self._quotes, {}
+                await asyncio.to_thread(self._show_quotes, quotes)
 
     def _show_quotes(self, quotes: dict[Any, Any]) -> None:
         try:

@@ -22,6 +22,7 @@ SOURCE = "polygon.io"
 
 _NAN = float("nan")
 _RAW_SHOWN = 500
+_LATEST_MS = 4_102_444_800_000  # 2100-01-01
 _LONGEST_LATENCY_MS = 86_400_000
 
 
@@ -110,7 +111,7 @@ class PolygonSource:
         kind = event["ev"]
         if kind == "AM":
             bar = self._bar(event)
-            self._saw(reading, int(event["e"]))
+            self._saw(reading, _moment(event["e"]))
             reading.bars += [_live(found, at_ms) for found in self._book.minute(bar)]
         elif kind == "A":
             bar = self._bar(event)
@@ -119,7 +120,7 @@ class PolygonSource:
         elif kind == "T":
             trade = Trade(
                 self._symbol(event["sym"]),
-                int(event["t"]),
+                _moment(event["t"]),
                 float(event["p"]),
                 float(event.get("ds") or event["s"]),
                 event.get("c") or (),
@@ -130,7 +131,7 @@ class PolygonSource:
         elif kind == "Q":
             quote = {"bid": event["bp"], "bid_size": event["bs"], "ask": event["ap"], "ask_size": event["as"]}
             reading.quotes[self._symbol(event["sym"])] = json.dumps({**quote, "timestamp": event["t"] / 1_000})
-            self._saw(reading, int(event["t"]))
+            self._saw(reading, _moment(event["t"]))
 
     def _saw(self, reading: Reading, time_ms: int) -> None:
         if not self._is_begun:
@@ -143,7 +144,7 @@ class PolygonSource:
     def _bar(self, event: Mapping[str, Any]) -> MinuteBar:
         return MinuteBar(
             self._symbol(event["sym"]),
-            int(event["s"]),
+            _moment(event["s"]),
             *(_number(event.get(name)) for name in ("o", "h", "l", "c", "v")),
         )
 
@@ -180,6 +181,19 @@ def _live(bar: MinuteBar, at_ms: int) -> LiveBar:
         # what is played again from long ago has no latency
         ingestion_latency_ms=float(latency) if 0 <= latency <= _LONGEST_LATENCY_MS else None,
     )
+
+
+def _moment(value: Any) -> int:
+    """Unix milliseconds.
+
+    Raises
+    ------
+    ValueError
+        If it lies beyond what a market can tell of.
+    """
+    if not 0 <= value < _LATEST_MS:
+        raise ValueError("no moment of this age")
+    return int(value)
 
 
 def _number(value: object) -> float:

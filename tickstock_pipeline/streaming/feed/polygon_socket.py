@@ -90,10 +90,13 @@ class PolygonSocket:
                 reconnect_delays=_give_up,
                 logger=_wire_logger,
             )
-        except AuthError:
+        except AuthError as error:
+            said = str(error).replace(self._key.get_secret_value(), "***")
             raise ProviderRefusedError(
-                "Polygon/Massive refuses the API key.",
-                advice="Correct TICKSTOCK_POLYGON_API_KEY; the key is on your account's page at massive.com.",
+                f"Polygon/Massive refuses the API key: {said}.",
+                advice="Correct TICKSTOCK_POLYGON_API_KEY; the key is on your account's page at massive.com. If it is "
+                "right, the account's plan may have the delayed stream only: set TICKSTOCK_POLYGON_STREAM_URL to "
+                "wss://delayed.massive.com.",
             ) from None
         except _GivenUpError as error:
             raise ProviderUnavailableError(_cannot_open(error.__context__)) from None

@@ -26,7 +26,8 @@ from tickstock_pipeline.providers.polygon import PolygonProvider
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
 from tickstock_pipeline.settings import Settings
-from tickstock_pipeline.streaming.feed.feed import Feed, FeedOptions
+from tickstock_pipeline.streaming.feed.feed import Feed
+from tickstock_pipeline.streaming.feed.options import FeedOptions
 from tickstock_pipeline.streaming.feed.polygon_events import PolygonSource
 from tickstock_pipeline.streaming.feed.source import LiveSource
 from tickstock_pipeline.streaming.feed.supervisor import Patience

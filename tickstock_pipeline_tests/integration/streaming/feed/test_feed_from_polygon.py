@@ -120,14 +120,17 @@ def test_bars_that_break_a_rule_go_to_quarantine_and_the_others_on(
     with make_feed() as running:
         running.until_connected()
         server.stream.send([minute("AAPL", OPENING_MS, h=1.0), minute("IBM", OPENING_MS), {"ev": "AM", "sym": "MSFT"}])
+        server.stream.send([minute("MSFT", 10**20), minute("MSFT", OPENING_MS, v=float("nan"))])
         running.until_keys({("IBM", OPENING_MS * 1_000)})
-        running.until(lambda: running.feed.writer.written.refused == 2, "two refused")
+        running.until(lambda: running.feed.writer.written.refused == 4, "four refused")
 
     with engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT symbol, reason, source FROM quarantined_bars ORDER BY symbol")).all()
     assert [tuple(row) for row in rows] == [
         ("", "the message cannot be read", "polygon.io"),
+        ("", "the message cannot be read", "polygon.io"),
         ("AAPL", "high is below low", "polygon.io"),
+        ("MSFT", "volume is missing or not finite", "polygon.io"),
     ]
 
 

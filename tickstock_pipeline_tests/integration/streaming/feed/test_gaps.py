@@ -1,0 +1,86 @@
+"""Gaps that are filled from a provider's history: which, how far back, and what stops it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from tickstock_pipeline.market.bar import Bars
+from tickstock_pipeline.providers.sample import SampleProvider
+from tickstock_pipeline.replay.server import ReplayServer
+from tickstock_pipeline.storage.bars import write_bars
+
+MakeFeed = Callable[..., Any]
+Minutes = dict[str, Bars]
+
+
+def send(server: ReplayServer, bars: Bars) -> None:
+    """One minute over the socket, so that the feed knows what time it is on the market."""
+    server.stream.send_minutes(bars)
+
+
+def keys(bars: Bars) -> set[tuple[str, int]]:
+    return {(bars.symbol, int(time)) for time in bars.time.astype("int64")}
+
+
+@pytest.fixture
+def patient(hasty: Any) -> Any:
+    """Options with a moment between the connection and the first fill."""
+    return replace(hasty, settling=0.3)
+
+
+def test_at_the_start_everything_since_the_last_stored_minute_is_filled(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
+) -> None:
+    aapl, ibm = minutes["AAPL"], minutes["IBM"]
+    with engine.begin() as connection:
+        write_bars(connection, [aapl[:100]], "polygon")
+    with make_feed(history=history, symbols=["AAPL", "IBM"], options=patient) as running:
+        running.until_connected()
+        send(server, aapl[389:])
+        # of IBM nothing is stored: the last sessions are filled, and only this one has any
+        running.until_keys(keys(aapl[100:]) | keys(ibm))
+
+        assert len(running.bars()) == 290 + 390
+        assert {bar.quality for bar in running.bars()} == {"confirmed", "filled"}
+        assert running.feed.writer.written.filled == 289 + 390
+
+
+def test_a_stored_minute_that_the_provider_has_corrected_is_sent_again(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
+) -> None:
+    aapl = minutes["AAPL"]
+    wrong = replace(aapl, volume=aapl.volume + (np.arange(390) == 389))
+    with engine.begin() as connection:
+        write_bars(connection, [wrong], "polygon")
+    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
+        running.until_connected()
+        send(server, aapl[388:389])
+        running.until_keys(keys(aapl[388:]))
+
+        assert running.latest()["AAPL", int(aapl.time[389].astype("int64"))][-1] == float(aapl.volume[389])
+
+
+def test_a_fill_that_fails_is_tried_again_and_one_that_is_refused_says_why(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, patient: Any
+) -> None:
+    server.faults.add("truncated", path="/v2/aggs", times=2)
+    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
+        running.until_connected()
+        send(server, minutes["AAPL"][:1])
+        running.until_keys(keys(minutes["AAPL"]))
+        assert running.feed.gaps.filling.failures > 0
+
+        server.faults.add("403", path="/v2/aggs", times=None)
+        server.stream.disrupt("close-1000")
+        running.until_connected(2)
+        running.until(lambda: "polygon refuses" in running.state().get("gaps_problem", ""), "the reason")
+
+
+def test_a_provider_without_minutes_leaves_gaps_and_says_so(make_feed: MakeFeed, server: ReplayServer) -> None:
+    with make_feed(history=SampleProvider()) as running:
+        running.until_connected()
+        running.until(lambda: "gaps are not filled" in running.state().get("gaps_problem", ""), "the reason")
