@@ -8,6 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from tickstock_pipeline.definitions import defs
+from tickstock_pipeline.replay.server import ReplayServer
+from tickstock_pipeline.replay.source import MemorySource
+from tickstock_pipeline.storage.bars import write_bars
+from tickstock_pipeline_tests.integration.batch.array_provider import minutes
 
 DAYS = ("2024-03-04", "2024-03-05")
 
@@ -134,3 +138,32 @@ def test_a_switched_off_schedule_says_so(daemon, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TICKSTOCK_AUTOMATIONS_OFF", "catch_up")
 
     assert catch_up(daemon) == []
+
+
+def test_the_comparison_of_a_session_shows_what_came_live_and_what_the_provider_has(daemon, monkeypatch) -> None:
+    day = date(2024, 3, 4)
+    theirs = minutes("SYN0001", day, day)
+    source = MemorySource([theirs])
+    with daemon.engine.begin() as connection:
+        write_bars(connection, [theirs[5:]], "live")
+    with ReplayServer(source) as server:
+        for name, value in {
+            "TICKSTOCK_PROVIDER": "polygon",
+            "TICKSTOCK_POLYGON_URL": server.url,
+            "TICKSTOCK_POLYGON_API_KEY": "replay",
+            "TICKSTOCK_POLYGON_CALLS_PER_MINUTE": "0",
+        }.items():
+            monkeypatch.setenv(name, value)
+        result = defs.resolve_job_def("reconciliation").execute_in_process(
+            instance=daemon.instance, run_config={"ops": {"compare_minutes": {"config": {"session": "2024-03-04"}}}}
+        )
+
+    (output,) = (event for event in result.all_events if event.is_successful_output)
+    shown = {name: value.value for name, value in output.event_specific_data.metadata.items()}
+    assert (shown["symbols"], shown["symbols_that_differ"], shown["bars_missing"]) == (1, 1, 5)
+    assert (shown["bars_extra"], shown["bars_different"]) == (0, 0)
+    assert "| SYN0001 | " in shown["differences"]
+    observed = daemon.instance.fetch_observations(dg.AssetKey("ohlcv_1min"), limit=5).records
+    assert [record.partition_key for record in observed] == ["SYN0001|2024"]
+    with daemon.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM ohlcv_1min")) == len(theirs)
