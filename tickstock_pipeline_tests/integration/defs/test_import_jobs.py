@@ -120,7 +120,7 @@ def test_three_killed_runs_end_the_job_with_the_reason(orchestra: Orchestra) -> 
 
     status = orchestra.status()
     assert status["status"] == "failed"
-    assert status["errors"]["AAA"].startswith("its run ended 3 times before it was done")
+    assert status["errors"]["AAA"].startswith("its run ended 3 times before it had done any of it")
 
 
 def test_a_request_that_the_daemon_lost_is_made_again_under_the_same_key(orchestra: Orchestra) -> None:
