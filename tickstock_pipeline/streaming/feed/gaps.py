@@ -54,7 +54,7 @@ class Filling:
 
     Attributes
     ----------
-    waiting : symbols that are still to be asked for
+    waiting : symbols that are still to be asked for, or whose answer is awaited
     problem : the last failure, until an answer comes
     """
 
@@ -95,6 +95,7 @@ class GapFiller:
         self._retry_s = retry_s
         self._wanted: dict[str, np.datetime64] = {}
         self._unknown_since: set[str] = set()
+        self._asked: set[str] = set()
         self._arrived = asyncio.Event()
         self._pool = ThreadPoolExecutor(1 if self._provider is None else self._provider.concurrency, "feed-history")
         self.filling = Filling()
@@ -115,6 +116,7 @@ class GapFiller:
                 self._unknown_since.add(symbol)
             else:
                 self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+        self._count_waiting()
         self._arrived.set()
 
     async def run(self) -> None:
@@ -124,10 +126,9 @@ class GapFiller:
             await self._arrived.wait()
             await asyncio.sleep(self._settling_s)
             self._arrived.clear()
-            wanted = await self._taken()
-            self.filling.waiting = len(wanted)
-            for symbol, since in await self._filled(provider, wanted):
+            for symbol, since in await self._filled(provider, await self._taken()):
                 self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+            self._count_waiting()
             if self._wanted and not self._arrived.is_set():
                 await asyncio.sleep(self._retry_s)
                 self._arrived.set()
@@ -163,6 +164,8 @@ class GapFiller:
     ) -> list[tuple[str, np.datetime64]]:
         """Ask for symbols; gives back those to ask for again."""
         again: list[tuple[str, np.datetime64]] = []
+        self._asked = set(wanted)
+        self._count_waiting()
         waiting = iter(sorted(wanted.items(), key=lambda item: (item[1], item[0])))
         refusal = ""
 
@@ -182,13 +185,14 @@ class GapFiller:
                     again.append((symbol, since))
                     if isinstance(error, RateLimitedError):
                         await asyncio.sleep(error.retry_after_seconds or self._retry_s)
-                self.filling.waiting -= 1
+                self._asked.discard(symbol)
+                self._count_waiting()
 
         await asyncio.gather(*(ask() for _ in range(provider.concurrency)))
         if refusal:
             self.filling.problem = refusal
             _logger.error("gaps are not filled reason=%s", refusal)
-            self.filling.waiting = 0
+        self._asked = set()
         return again
 
     async def _fill(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> None:
@@ -218,6 +222,9 @@ class GapFiller:
         sessions = self._calendar.sessions(self._calendar.first, day_of(self._now()))
         opening: np.datetime64 = self._calendar.opening(sessions[-MOST_SESSIONS:])[0]
         return opening
+
+    def _count_waiting(self) -> None:
+        self.filling.waiting = len(self._wanted.keys() | self._unknown_since | self._asked)
 
     def _failed(self, error: ProviderError) -> None:
         self.filling.failures += 1
