@@ -206,8 +206,8 @@ def test_a_flow_is_logged_by_both_sides_and_seen_as_one_row(database_url: str) -
         cursor.execute("SELECT log_integration_event(NULL, 'heartbeat', 'TickStockPL', 'PRODUCER_ALIVE')")
         cursor.execute(call, (flow, "pattern_detected", "TickStockAppV2", "EVENT_RECEIVED", *[None] * 6))
         cursor.execute(
-            "SELECT flow_id::text, symbol, pattern_name, publish_to_receive_ms, receive_to_parse_ms, parse_to_deliver_ms,"
-            " total_ms, is_complete, user_count FROM pattern_flow_analysis"
+            "SELECT flow_id::text, symbol, pattern_name, publish_to_receive_ms, receive_to_parse_ms,"
+            " parse_to_deliver_ms, total_ms, is_complete, user_count FROM pattern_flow_analysis"
         )
         assert cursor.fetchall() == [(flow, "AAPL", "engulfing", 5.0, 5.0, 5.0, 15.0, True, 3)]
     finally:
