@@ -94,7 +94,7 @@ class PolygonSource:
         reading = Reading()
         try:
             events = json.loads(frame)
-        except ValueError:
+        except (ValueError, RecursionError):
             events = None
         if not isinstance(events, list):
             reading.refused.append((SOURCE, _unreadable(frame)))
