@@ -43,8 +43,8 @@ def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent
     raw = fields.get(PATTERN_FIELD.encode())
     if raw is None:
         raise ValueError("the entry has no event")
-    event = json.loads(raw)
     try:
+        event = json.loads(raw)
         data = event["data"]
         traits = Traits(str(data["symbol"]), str(data["pattern"]), str(data["timeframe"]), float(data["confidence"]))
         published_at = float(event["timestamp"])
@@ -52,13 +52,13 @@ def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent
         context = data.get("realtime_context") or {}
         is_late = bool(context.get("late"))
         data[EVENT_ID] = entry_id.decode()
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the entry is no pattern event: {type(error).__name__}") from None
     return PublishedEvent(
         parsed_id(entry_id),
         traits,
         direction,
-        json.dumps(event, ensure_ascii=False, separators=(",", ":")),
+        json.dumps(event, separators=(",", ":")),
         published_at,
         None if is_late else _number(context.get("detection_latency_ms")),
         None if is_late else _number(context.get("data_freshness_ms")),

@@ -14,6 +14,7 @@ from tickstock_pipeline.messaging.channels import PRODUCER_MARK
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_LONGEST_LABEL = 40
 
 
 class LiveBar(NamedTuple):
@@ -73,10 +74,7 @@ def decode(raw: bytes) -> LiveBar:
     ValueError
         If it is no JSON object, or has no symbol, timeframe or time; says which. Numbers are not judged.
     """
-    try:
-        event = json.loads(raw)
-    except ValueError:
-        raise ValueError("the message is not JSON") from None
+    event = _parsed(raw)
     if not isinstance(event, dict):
         raise ValueError("the message is not a JSON object")
     ohlcv, metadata = event.get("ohlcv"), event.get("metadata")
@@ -94,9 +92,9 @@ def decode(raw: bytes) -> LiveBar:
         _number(ohlcv.get("low")),
         _number(ohlcv.get("close")),
         _number(ohlcv.get("volume")),
-        str(event.get("source") or "external"),
-        str(metadata.get("market_session") or "regular"),
-        str(metadata.get("data_quality") or "confirmed"),
+        _label(event.get("source"), "external"),
+        _label(metadata.get("market_session"), "regular"),
+        _label(metadata.get("data_quality"), "confirmed"),
         None if math.isnan(latency) else latency,
     )
 
@@ -104,7 +102,7 @@ def decode(raw: bytes) -> LiveBar:
 def is_ours(raw: bytes) -> bool:
     """Whether a market data event is one that we have published."""
     try:
-        metadata = json.loads(raw)["metadata"]
+        metadata = _parsed(raw)["metadata"]
         return all(metadata.get(name) == value for name, value in PRODUCER_MARK.items())
     except (ValueError, TypeError, KeyError, AttributeError):
         return False
@@ -114,6 +112,19 @@ def timestamp_text(time: int) -> str:
     """An instant, microseconds since 1970, as events write it: ``2025-08-26T14:30:00.000Z``."""
     moment = _EPOCH + timedelta(microseconds=time)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        raise ValueError("the message is not JSON") from None
+
+
+def _label(value: object, default: str) -> str:
+    # nothing depends on it, so it costs no bar; but PostgreSQL can hold neither NUL nor half a surrogate pair
+    text = str(value or default)[:_LONGEST_LABEL]
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _text(event: dict[str, Any], name: str) -> str:

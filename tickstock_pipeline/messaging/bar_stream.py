@@ -22,6 +22,8 @@ VIA_FIELD = b"via"
 """How a bar came to us; absent where we took it from a provider ourselves."""
 VIA_CONSUMER = b"redis"
 """The consumer application ingests and has published the bar itself, so we do not publish it again."""
+VIA_DATABASE = b"database"
+"""Another program has stored the bar, and may have changed it since: it wants analysis, and is not written again."""
 
 
 def shard_of(symbol: str, n_shards: int) -> int:

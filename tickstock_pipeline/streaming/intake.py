@@ -14,6 +14,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar, decode
 from tickstock_pipeline.messaging.bar_reader import Entry
+from tickstock_pipeline.messaging.bar_stream import shard_of
 from tickstock_pipeline.providers.base import key_rules
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
 
@@ -32,7 +33,7 @@ class Intake:
     entries : by symbol and time, the entry whose bar is in ``rows``
     by_symbol : all entries with a readable symbol
     refused : (source, bar) of those that broke a rule
-    others : entries without a bar to store, unreadable or outside the session, of no symbol of ``by_symbol``
+    others : entries that are unreadable or in another shard's stream, so that no symbol's order is at stake
     """
 
     rows: dict[str, list[BarRow]] = field(default_factory=dict)
@@ -43,12 +44,13 @@ class Intake:
     outside_session: int = 0
 
 
-def taken_in(entries: Iterable[Entry], calendar: TradingCalendar, now: np.datetime64) -> Intake:
+def taken_in(entries: Iterable[Entry], n_shards: int, calendar: TradingCalendar, now: np.datetime64) -> Intake:
     """Judge entries.
 
     Parameters
     ----------
     entries : those of a symbol in their order
+    n_shards : of all streams; what is in another stream than its symbol's is refused
     now : UTC; a bar that has hardly begun by then is refused
     """
     intake = Intake()
@@ -59,6 +61,11 @@ def taken_in(entries: Iterable[Entry], calendar: TradingCalendar, now: np.dateti
         except ValueError as error:
             intake.others.append(entry)
             intake.refused.append(("stream", _unreadable(entry, str(error))))
+            continue
+        if shard_of(bar.symbol, n_shards) != entry.shard:
+            # another worker may have that shard
+            intake.others.append(entry)
+            intake.refused.append((bar.source, _refused(bar, "it is in the stream of other symbols")))
             continue
         intake.by_symbol.setdefault(bar.symbol, []).append(entry)
         if bar.timeframe is Timeframe.MINUTE:

@@ -2,7 +2,8 @@
 
 1. Check that the shards are still ours. From here to the commit they cannot change hands.
 2. Lock the series that nobody else is writing or analysing; the others wait for the next batch, with all their bars.
-3. Upsert the bars. Go on with those that are new or different; a repeat ends here.
+3. Upsert the bars. Go on with those that are new or different; a repeat ends here. What another program has stored is
+   left as it is, and put on the backlog.
 4. Series that hold exactly what was stored before take their bars in; of the others the bars are put on the backlog.
 5. Write values, detections and coverage; the coarser periods to roll up; the outbox and the integration log.
 
@@ -11,7 +12,7 @@ that is what was refused.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import sqlalchemy as sa
@@ -53,12 +54,14 @@ def store_minutes(
     *,
     is_analysed: bool,
     received_at: float,
+    stored_elsewhere: Collection[BarKey] = (),
 ) -> Stored:
     """Store live minutes of one window.
 
     Parameters
     ----------
     rows : by symbol, in order of time
+    stored_elsewhere : those of ``rows`` that another program has stored: they are analysed, and not written
     is_analysed : False leaves the analysis for later
     received_at : Unix seconds
 
@@ -75,9 +78,13 @@ def store_minutes(
         desk.begin(connection, symbols)
         free = lock_free_inputs(connection, Timeframe.MINUTE, symbols)
         attempt.deferred = set(symbols) - free
-        given = [row for symbol in symbols if symbol in free for row in rows[symbol]]
+        found = {(row.symbol, row.time): row for symbol in symbols if symbol in free for row in rows[symbol]}
+        elsewhere = [key for key in found if key in stored_elsewhere]
+        given = [row for key, row in found.items() if key not in stored_elsewhere]
         moment = desk.moment(Timeframe.MINUTE, received_at)
         write_bars_with_analysis(connection, desk, attempt, given, moment, with_analysis=with_analysis)
+        if elsewhere:
+            _leave_for_analysis(connection, desk, attempt, elsewhere)
         attempt.outbox_id = put(connection, attempt.messages)
         return attempt
 
@@ -113,7 +120,7 @@ def write_bars_with_analysis(
             changed.setdefault(row.symbol, []).append(row)
     after = input_states(connection, timeframe, changed, *span)
     if timeframe is Timeframe.MINUTE:
-        _open_periods_of_minutes(connection, desk, attempt, before, after)
+        _open_periods_of_minutes(connection, desk, attempt, attempt.written, before, after)
     active = desk.book.plans.get(timeframe)
     warm: dict[str, WarmSeries] = {}
     if with_analysis and active is not None:
@@ -200,21 +207,34 @@ def _write_tails(
     )
 
 
+def _leave_for_analysis(connection: sa.Connection, desk: Desk, attempt: Attempt, keys: Sequence[BarKey]) -> None:
+    """Minutes that another program has stored: analysed and rolled up from what is stored by then."""
+    window = attempt.window
+    symbols = {symbol for symbol, _ in keys}
+    states = input_states(connection, window.timeframe, symbols, window.first_input_year, window.year)
+    _open_periods_of_minutes(connection, desk, attempt, keys, states, states)
+    add_to_backlog(connection, window.timeframe, sorted(keys))
+    attempt.waiting = sorted({*attempt.waiting, *symbols})
+    attempt.written.update(dict.fromkeys(keys, False))
+    attempt.n_unanalysed += len(keys)
+
+
 def _open_periods_of_minutes(
     connection: sa.Connection,
     desk: Desk,
     attempt: Attempt,
+    keys: Iterable[BarKey],
     before: Mapping[str, InputState],
     after: Mapping[str, InputState],
 ) -> None:
     opened: dict[OpenPeriod, None] = {}
     first_day: dict[str, int] = {}
-    for symbol, bar_time in attempt.written:
+    for symbol, bar_time in keys:
         hour, day = desk.periods.of(Timeframe.MINUTE, bar_time)
         first_day[symbol] = min(day.key, first_day.get(symbol, day.key))
         opened[OpenPeriod(symbol, hour.timeframe, hour.key)] = None
         opened[OpenPeriod(symbol, day.timeframe, day.key)] = None
-    attempt.opened = list(opened)
+    attempt.opened += opened
     add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
     changes = [
         InputChange(

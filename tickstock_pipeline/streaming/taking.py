@@ -9,7 +9,7 @@ import numpy as np
 from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_reader import BarReader, Entry
-from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER
+from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE
 from tickstock_pipeline.storage.bars import record_refused
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
 from tickstock_pipeline.streaming.breaker import Breaker
@@ -66,7 +66,8 @@ class BarTaker:
         received_at = time.time()
         started = time.perf_counter()
         self.deferred = []
-        intake = taken_in(entries, self._desk.calendar, np.datetime64(round(received_at * 1e6), "us"))
+        now = np.datetime64(round(received_at * 1e6), "us")
+        intake = taken_in(entries, self._desk.n_shards, self._desk.calendar, now)
         lag_ms = max(received_at * 1e3 - min(entry.arrived_ms for entry in entries), 0.0)
         is_analysed = self._breaker.allows_analysis(lag_ms / 1e3)
         self._quarantine(intake)
@@ -75,7 +76,12 @@ class BarTaker:
         for window, rows in self._by_window(intake).items():
             free = {symbol: of_symbol for symbol, of_symbol in rows.items() if symbol not in deferred}
             stored = store_minutes(
-                self._desk, window, free, is_analysed=is_analysed and bool(free), received_at=received_at
+                self._desk,
+                window,
+                free,
+                is_analysed=is_analysed and bool(free),
+                received_at=received_at,
+                stored_elsewhere={key for key, entry in intake.entries.items() if entry.via == VIA_DATABASE},
             )
             deferred |= stored.deferred
             n_written += len(stored.written)

@@ -88,5 +88,5 @@ def _is_of_another_timeframe(payload: bytes) -> bool:
     try:
         event: Any = json.loads(payload)
         return isinstance(event["timeframe"], str) and event["timeframe"] not in set(Timeframe)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return False

@@ -91,6 +91,7 @@ class Feed:
             *(history, engine, calendar, self.inbox, self.clock.now),
             settling_s=options.settling,
             retry_s=options.retry,
+            via=source.via,
         )
         is_open = options.is_watched or self._is_open
         self.standby = None

@@ -2,7 +2,8 @@
 
 1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts.
 2. The answer is compared with what is stored and with what was sent since. Only what is missing or different goes on.
-3. A failure puts the symbol back. A refusal ends filling until the next wish, and shows as the reason.
+3. A failure puts the symbol back. After a refusal nothing is asked for until the next wish, which then is one for all
+   that is still missing; the reason is shown.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ MOST_SESSIONS = 5
 
 _RETRY_S = 30.0
 _FAST_DAYS = timedelta(days=4)
-_MINUTE = np.timedelta64(1, "m")
+_EVER = np.datetime64(0, "us")
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Filling:
 
     Attributes
     ----------
-    waiting : symbols that are still to be asked for, or whose answer is awaited
+    waiting : symbols that are still to be asked for
     problem : the last failure, until an answer comes
     """
 
@@ -72,6 +73,7 @@ class GapFiller:
     provider : whose minutes; None: nobody's, gaps stay
     now : the market's time, UTC
     settling_s : seconds after a wish until it is asked for: the provider must have its last minute too
+    via : how live bars come to us, for the stream
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class GapFiller:
         *,
         settling_s: float = 5.0,
         retry_s: float = _RETRY_S,
+        via: bytes | None = None,
     ) -> None:
         has_minutes = provider is not None and Timeframe.MINUTE in provider.timeframes
         self._provider = provider if has_minutes else None
@@ -93,6 +96,7 @@ class GapFiller:
         self._now = now
         self._settling_s = settling_s
         self._retry_s = retry_s
+        self._via = via
         self._wanted: dict[str, np.datetime64] = {}
         self._unknown_since: set[str] = set()
         self._asked: set[str] = set()
@@ -107,7 +111,7 @@ class GapFiller:
 
         Parameters
         ----------
-        since : the first one, UTC; None: the one after each symbol's last stored minute
+        since : the first one, UTC; None: whatever each symbol's last sessions lack
         """
         if self._provider is None:
             return
@@ -122,14 +126,22 @@ class GapFiller:
     async def run(self) -> None:
         """Fill until cancelled."""
         provider = self._provider
+        is_known = True
         while provider is not None:
             await self._arrived.wait()
-            await asyncio.sleep(self._settling_s)
-            self._arrived.clear()
-            for symbol, since in await self._filled(provider, await self._taken()):
+            while self._arrived.is_set():
+                self._arrived.clear()
+                # first of all: soon the newest stored minute is one that came after the gap
+                is_known = await self._looked_up()
+                await asyncio.sleep(self._settling_s)
+            wanted, self._wanted = self._wanted, {}
+            again, is_refused = await self._filled(provider, wanted)
+            for symbol, since in again:
                 self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
             self._count_waiting()
-            if self._wanted and not self._arrived.is_set():
+            if not is_known:
+                self._arrived.set()
+            elif self._wanted and not is_refused and not self._arrived.is_set():
                 await asyncio.sleep(self._retry_s)
                 self._arrived.set()
 
@@ -137,22 +149,21 @@ class GapFiller:
         """End the threads, without waiting for answers."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _taken(self) -> dict[str, np.datetime64]:
-        wanted, self._wanted = self._wanted, {}
+    async def _looked_up(self) -> bool:
+        """Find out since when minutes may be missing of the symbols of which that is not known; False: not now."""
         unknown, self._unknown_since = self._unknown_since, set()
-        if unknown:
-            try:
-                newest = await asyncio.to_thread(self._newest_stored, sorted(unknown))
-            except (StorageError, DBAPIError) as error:
-                _logger.warning("gaps cannot be known reason=%s", type(error).__name__)
-                self._unknown_since |= unknown
-                self._arrived.set()
-                newest = {}
-                unknown = set()
-            for symbol in unknown:
-                since = newest.get(symbol, self._earliest())
-                wanted[symbol] = min(since, wanted.get(symbol, since))
-        return wanted
+        if not unknown:
+            return True
+        try:
+            newest = await asyncio.to_thread(self._newest_stored, sorted(unknown))
+        except (StorageError, DBAPIError) as error:
+            _logger.warning("gaps cannot be known reason=%s", type(error).__name__)
+            self._unknown_since |= unknown
+            return False
+        for symbol in unknown:
+            since = self._sure_until(newest[symbol]) if symbol in newest else _EVER
+            self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+        return True
 
     def _newest_stored(self, symbols: list[str]) -> dict[str, np.datetime64]:
         with self._engine.connect() as connection:
@@ -161,8 +172,8 @@ class GapFiller:
 
     async def _filled(
         self, provider: HistoricalProvider, wanted: dict[str, np.datetime64]
-    ) -> list[tuple[str, np.datetime64]]:
-        """Ask for symbols; gives back those to ask for again."""
+    ) -> tuple[list[tuple[str, np.datetime64]], bool]:
+        """Ask for symbols; gives back those to ask for again, and whether the provider refuses to answer."""
         again: list[tuple[str, np.datetime64]] = []
         self._asked = set(wanted)
         self._count_waiting()
@@ -171,15 +182,16 @@ class GapFiller:
 
         async def ask() -> None:
             nonlocal refusal
-            for symbol, since in waiting:
-                if refusal:
-                    return
+            while not refusal and (next_one := next(waiting, None)) is not None:
+                symbol, since = next_one
                 try:
                     await self._fill(provider, symbol, since)
                 except UnknownSymbolError:
                     self.filling.answers += 1
                 except ProviderRefusedError as error:
                     refusal = error.message
+                    again.append((symbol, since))
+                    return
                 except ProviderError as error:
                     self._failed(error)
                     again.append((symbol, since))
@@ -193,7 +205,7 @@ class GapFiller:
             self.filling.problem = refusal
             _logger.error("gaps are not filled reason=%s", refusal)
         self._asked = set()
-        return again
+        return [*again, *waiting], bool(refusal)
 
     async def _fill(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> None:
         asked_at = time.time()
@@ -204,7 +216,7 @@ class GapFiller:
         self.filling.problem = ""
         if bars:
             _logger.info("gap filled symbol=%s bars=%d since=%s", symbol, len(bars), since)
-            await self._inbox.put(Delivery(bars, Origin.FILL, asked_at))
+            await self._inbox.put(Delivery(bars, Origin.FILL, asked_at, self._via))
 
     def _missing(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> list[LiveBar]:
         first, last = days_of_gap(since, self._now())
@@ -221,6 +233,16 @@ class GapFiller:
     def _earliest(self) -> np.datetime64:
         sessions = self._calendar.sessions(self._calendar.first, day_of(self._now()))
         opening: np.datetime64 = self._calendar.opening(sessions[-MOST_SESSIONS:])[0]
+        return opening
+
+    def _sure_until(self, newest: np.datetime64) -> np.datetime64:
+        """The opening of the session before that of the last stored minute.
+
+        What is stored may have holes: minutes that came while an earlier feed was down are older than those that came
+        since, a late or corrected one than its neighbours; and a feed may have ended before it had filled its gap.
+        """
+        sessions = self._calendar.sessions(self._calendar.first, day_of(newest))
+        opening: np.datetime64 = self._calendar.opening(sessions[-2:])[0]
         return opening
 
     def _count_waiting(self) -> None:

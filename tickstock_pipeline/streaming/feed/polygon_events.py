@@ -60,13 +60,18 @@ class PolygonSource:
         self._book = book or MinuteBook()
         self._symbols: dict[str, str] = {}
         self._connections = 0
+        self._is_over = True
         self._reads = 0
         self._is_begun = False
 
     async def listen(self, line: Line) -> None:
         """One connection."""
         self._connections += 1
-        await self._socket.listen(_NumberedLine(line, self._connections))
+        self._is_over = False
+        try:
+            await self._socket.listen(_NumberedLine(line, self._connections))
+        finally:
+            self._is_over = True
 
     def follow(self, symbols: Iterable[str]) -> None:
         """Subscribe to these symbols."""
@@ -83,7 +88,9 @@ class PolygonSource:
         self._socket.subscribe(frozenset(topics))
 
     def due(self, now_ms: int) -> list[LiveBar]:
-        """See :class:`MinuteBook`."""
+        """See :class:`MinuteBook`; none while what a minute lacks may have gone to nobody."""
+        if self._is_over or self._reads != self._connections or not self._is_begun:
+            return []
         return [_live(bar, now_ms) for bar in self._book.due(now_ms)]
 
     def read(self, payload: tuple[int, str | bytes], at: float) -> Reading:
@@ -94,7 +101,7 @@ class PolygonSource:
         reading = Reading()
         try:
             events = json.loads(frame)
-        except ValueError:
+        except (ValueError, RecursionError):
             events = None
         if not isinstance(events, list):
             reading.refused.append((SOURCE, _unreadable(frame)))

@@ -9,7 +9,7 @@ import redis
 import sqlalchemy as sa
 
 from tickstock_pipeline.market.bar import Bars
-from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, BarStream
+from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE, BarStream
 from tickstock_pipeline.storage.outbox import Message, put
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
 
@@ -103,6 +103,37 @@ def test_bars_that_the_consumer_published_are_not_published_again(
     until_idle(worker)
     assert [event["timestamp"] for _, event in ear.heard()] == ["2026-03-02T14:32:00.000Z", "2026-03-02T14:33:00.000Z"]
     ear.close()
+
+
+def test_a_minute_that_another_program_has_stored_is_analysed_and_left_as_it_is(
+    engine: sa.Engine, client: "redis.Redis", stream: BarStream, make_worker: MakeWorker
+) -> None:
+    ear = Ear(client, "tickstock:events:analysis_complete", "tickstock.events.patterns")
+    bars = doji_at(minutes("AAPL", "2026-03-02", "2026-03-02")[:61], 60, is_doji=True)
+    worker = make_worker()
+    stream.append(live(bars[:60]))
+    worker.turn()
+    until_idle(worker)
+    ear.heard()
+    theirs = live(bars)[60]
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO ohlcv_1min VALUES ('AAPL', to_timestamp(:time / 1e6), 100, 101, 99, 100, 9000, 'theirs')"
+            ),
+            {"time": theirs.time},
+        )
+    # what the notice told of has changed since
+    stream.append([theirs._replace(volume=5.0)], via=VIA_DATABASE)
+    worker.turn()
+    until_idle(worker)
+    heard = ear.heard()
+    ear.close()
+    assert [event["timestamp"] for _, event in heard if "event_type" not in event] == ["2026-03-02T15:30:00.000Z"]
+    assert "doji" in {event["data"]["pattern"] for _, event in heard if "event_type" in event}
+    last = table(engine, 'SELECT volume, source FROM ohlcv_1min ORDER BY "timestamp" DESC LIMIT 1')
+    assert last == [(9000, "theirs")]
+    assert table(engine, "SELECT count(*) FROM ohlcv_hourly WHERE symbol = 'AAPL'") == [(1,)]
 
 
 def test_what_a_worker_committed_and_did_not_publish_is_published_by_another(

@@ -8,6 +8,7 @@ import redis
 import sqlalchemy as sa
 
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.bar_event import encode
 from tickstock_pipeline.messaging.bar_stream import BAR_FIELD, BarStream, shard_of, trim
 from tickstock_pipeline.messaging.channels import bar_stream
 from tickstock_pipeline.storage.engine import create_engine
@@ -50,6 +51,45 @@ def test_what_cannot_be_a_bar_is_quarantined_with_the_reason_and_acknowledged(
     ]
     assert [row.symbol for row in table(engine, "SELECT symbol FROM ohlcv_1min")] == ["AAPL"]
     assert worker.signs.tally.outside_session == 1
+
+
+def test_no_message_however_strange_keeps_a_worker_from_the_others(
+    engine: sa.Engine, client: "redis.Redis", stream: BarStream, make_worker: MakeWorker
+) -> None:
+    bars = live(minutes("AAPL", "2026-03-02", "2026-03-02")[:4])
+    stream.append(
+        [bars[0]._replace(source="a\0b"), bars[1]._replace(source="\ud800"), bars[2]._replace(source="é" * 999)]
+    )
+    stream.append([bars[3]._replace(source="\ud800", high=0.0)])
+    stream.append_raw([("AAPL", b"[" * 100_000), ("AAPL", b"\0")])
+    worker = make_worker()
+    worker.turn()
+    until_idle(worker)
+    assert [row.source for row in table(engine, 'SELECT source FROM ohlcv_1min ORDER BY "timestamp"')] == [
+        "a?b",
+        "?",
+        "é" * 40,
+    ]
+    assert table(engine, "SELECT count(*) FROM quarantined_bars") == [(3,)]
+
+
+def test_a_bar_in_another_shards_stream_is_quarantined_by_who_reads_it(
+    engine: sa.Engine, client: "redis.Redis", stream: BarStream, make_worker: MakeWorker
+) -> None:
+    worker = make_worker(most_shards=1)
+    worker.turn()
+    (held,) = worker.desk.leases
+    symbols = [f"S{number}" for number in range(100)]
+    theirs = next(symbol for symbol in symbols if shard_of(symbol, stream.n_shards) != held)
+    ours = next(symbol for symbol in symbols if shard_of(symbol, stream.n_shards) == held)
+    for symbol in (theirs, ours):
+        client.xadd(bar_stream(held), {BAR_FIELD: encode(live(minutes(symbol, "2026-03-02", "2026-03-02")[:1])[0])})
+    worker.turn()
+    until_idle(worker)
+    assert table(engine, "SELECT symbol FROM ohlcv_1min") == [(ours,)]
+    assert table(engine, "SELECT symbol, reason FROM quarantined_bars") == [
+        (theirs, "it is in the stream of other symbols")
+    ]
 
 
 def test_a_symbol_whose_bars_the_database_refuses_stands_alone(

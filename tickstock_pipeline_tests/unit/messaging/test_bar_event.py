@@ -66,7 +66,7 @@ def test_what_is_missing_is_named(change: dict[str, object], reason: str) -> Non
         decode(json.dumps(event).encode())
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"17", b"[]"])
+@pytest.mark.parametrize("raw", [b"", b"{", b"\xff\xfe", b"17", b"[]", b"[" * 100_000])
 def test_what_is_no_object_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match="JSON"):
         decode(raw)

@@ -233,6 +233,29 @@ def test_trades_make_minutes_before_the_provider_does(make_feed: MakeFeed, serve
         assert running.bars()[-1].open == 104.0
 
 
+def test_the_clock_closes_no_minute_that_the_connection_broke_in(make_feed: MakeFeed, server: ReplayServer) -> None:
+    def second(at_ms: int) -> dict[str, Any]:
+        return minute("AAPL", at_ms, ev="A", e=at_ms + 1_000)
+
+    start = OPENING_MS + 60_000
+    with make_feed(symbols=["AAPL"], source_options={"with_seconds": True}) as running:
+        running.until_connected()
+        server.stream.send([second(start - 1_000)])
+        for at in range(0, 60_000, 1_000):
+            server.stream.send([second(start + at)])
+        server.stream.send([second(start + 60_000)])
+        running.until_keys({("AAPL", start * 1_000)})
+        server.stream.disrupt("close-1000")
+        running.until_connected(2)
+        # a minute and a half go by
+        running.do(lambda: running.feed.clock.saw(start + 150_000))
+        running.until(lambda: running.feed.clock.now_ms() > start + 150_500, "half a second")
+        assert set(running.keys_on_streams()) == {("AAPL", start * 1_000)}
+        server.stream.send([minute("AAPL", start + 60_000)])
+        running.until_keys({("AAPL", start * 1_000), ("AAPL", (start + 60_000) * 1_000)})
+        assert running.bars()[-1].volume == 100
+
+
 def test_seconds_add_up_to_the_minutes_of_a_session(make_feed: MakeFeed, minutes: Minutes) -> None:
     hour = minutes["IBM"][:60]
     with (
