@@ -1,6 +1,7 @@
 """Fills what was missed, from the provider's history: at the start, after a connection was lost, after Redis was lost.
 
-1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts.
+1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts. Where nobody knows
+   since when something is missing, it is the session of the last stored minute and the one before.
 2. The answer is compared with what is stored and with what was sent since. Only what is missing or different goes on.
 3. A failure puts the symbol back. A refusal ends filling until the next wish, and shows as the reason.
 """
@@ -107,7 +108,7 @@ class GapFiller:
 
         Parameters
         ----------
-        since : the first one, UTC; None: the one after each symbol's last stored minute
+        since : the first one, UTC; None: whatever each symbol's last sessions lack
         """
         if self._provider is None:
             return
@@ -157,7 +158,17 @@ class GapFiller:
     def _newest_stored(self, symbols: list[str]) -> dict[str, np.datetime64]:
         with self._engine.connect() as connection:
             extents = series_extents(connection, Timeframe.MINUTE)
-        return {symbol: extents[symbol][2] for symbol in symbols if symbol in extents}
+        return {symbol: self._sure_until(extents[symbol][2]) for symbol in symbols if symbol in extents}
+
+    def _sure_until(self, newest: np.datetime64) -> np.datetime64:
+        """The opening of the session before that of the last stored minute.
+
+        What is stored may have holes: minutes that came while an earlier feed was down are older than those that came
+        since, a late or corrected one than its neighbours; and a feed may have ended before it had filled its gap.
+        """
+        sessions = self._calendar.sessions(self._calendar.first, day_of(newest))
+        opening: np.datetime64 = self._calendar.opening(sessions[-2:])[0]
+        return opening
 
     async def _filled(
         self, provider: HistoricalProvider, wanted: dict[str, np.datetime64]

@@ -32,7 +32,7 @@ def patient(hasty: Any) -> Any:
     return replace(hasty, settling=0.3)
 
 
-def test_at_the_start_everything_since_the_last_stored_minute_is_filled(
+def test_at_the_start_what_the_last_sessions_lack_is_filled(
     make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
 ) -> None:
     aapl, ibm = minutes["AAPL"], minutes["IBM"]
@@ -47,6 +47,21 @@ def test_at_the_start_everything_since_the_last_stored_minute_is_filled(
         assert len(running.bars()) == 290 + 390
         assert {bar.quality for bar in running.bars()} == {"confirmed", "filled"}
         assert running.feed.writer.written.filled == 289 + 390
+
+
+def test_holes_before_the_last_stored_minute_are_filled_too(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
+) -> None:
+    aapl = minutes["AAPL"]
+    with engine.begin() as connection:
+        # a feed died at 100, its successor began at 150 and died before it had asked
+        write_bars(connection, [aapl[np.r_[:100, 150:200]]], "polygon")
+    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
+        running.until_connected()
+        send(server, aapl[200:201])
+        running.until_keys(keys(aapl[100:150]) | keys(aapl[200:]))
+
+        assert len(running.bars()) == 50 + 190
 
 
 def test_a_stored_minute_that_the_provider_has_corrected_is_sent_again(
