@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 _SHOWN = 5
+_LINE = 200
 
 
 class Done(NamedTuple):
@@ -70,6 +71,6 @@ class Report:
         console.print(table)
         for finding in self.findings:
             for line in finding.differences[:_SHOWN]:
-                console.print(f"[red]{finding.name}[/]: {line}", soft_wrap=True, highlight=False)
+                console.print(f"[red]{finding.name}[/]: {line[:_LINE]}", soft_wrap=True, highlight=False)
             if len(finding.differences) > _SHOWN:
                 console.print(f"{finding.name}: and {len(finding.differences) - _SHOWN:,} more")

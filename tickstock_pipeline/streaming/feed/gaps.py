@@ -1,6 +1,7 @@
 """Fills what was missed, from the provider's history: at the start, after a connection was lost, after Redis was lost.
 
-1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts.
+1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts. Where nobody knows
+   since when something is missing, it is the session of the last stored minute and the one before.
 2. The answer is compared with what is stored and with what was sent since. Only what is missing or different goes on.
 3. A failure puts the symbol back. After a refusal nothing is asked for until the next wish, which then is one for all
    that is still missing; the reason is shown.
@@ -161,14 +162,24 @@ class GapFiller:
             self._unknown_since |= unknown
             return False
         for symbol in unknown:
-            since = self._sure_until(newest[symbol]) if symbol in newest else _EVER
+            since = newest.get(symbol, _EVER)
             self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
         return True
 
     def _newest_stored(self, symbols: list[str]) -> dict[str, np.datetime64]:
         with self._engine.connect() as connection:
             extents = series_extents(connection, Timeframe.MINUTE)
-        return {symbol: extents[symbol][2] for symbol in symbols if symbol in extents}
+        return {symbol: self._sure_until(extents[symbol][2]) for symbol in symbols if symbol in extents}
+
+    def _sure_until(self, newest: np.datetime64) -> np.datetime64:
+        """The opening of the session before that of the last stored minute.
+
+        What is stored may have holes: minutes that came while an earlier feed was down are older than those that came
+        since, a late or corrected one than its neighbours; and a feed may have ended before it had filled its gap.
+        """
+        sessions = self._calendar.sessions(self._calendar.first, day_of(newest))
+        opening: np.datetime64 = self._calendar.opening(sessions[-2:])[0]
+        return opening
 
     async def _filled(
         self, provider: HistoricalProvider, wanted: dict[str, np.datetime64]
@@ -233,16 +244,6 @@ class GapFiller:
     def _earliest(self) -> np.datetime64:
         sessions = self._calendar.sessions(self._calendar.first, day_of(self._now()))
         opening: np.datetime64 = self._calendar.opening(sessions[-MOST_SESSIONS:])[0]
-        return opening
-
-    def _sure_until(self, newest: np.datetime64) -> np.datetime64:
-        """The opening of the session before that of the last stored minute.
-
-        What is stored may have holes: minutes that came while an earlier feed was down are older than those that came
-        since, a late or corrected one than its neighbours; and a feed may have ended before it had filled its gap.
-        """
-        sessions = self._calendar.sessions(self._calendar.first, day_of(newest))
-        opening: np.datetime64 = self._calendar.opening(sessions[-2:])[0]
         return opening
 
     def _count_waiting(self) -> None:

@@ -32,7 +32,7 @@ def patient(hasty: Any) -> Any:
     return replace(hasty, settling=0.3)
 
 
-def test_at_the_start_everything_since_the_last_stored_minute_is_filled(
+def test_at_the_start_what_the_last_sessions_lack_is_filled(
     make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
 ) -> None:
     aapl, ibm = minutes["AAPL"], minutes["IBM"]
@@ -90,6 +90,21 @@ def test_what_was_refused_is_filled_with_the_next_wish(
         server.stream.disrupt("close-1000")
         running.until_connected(2)
         running.until_keys(keys(minutes["AAPL"]))
+
+
+def test_holes_before_the_last_stored_minute_are_filled_too(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
+) -> None:
+    aapl = minutes["AAPL"]
+    with engine.begin() as connection:
+        # a feed died at 100, its successor began at 150 and died before it had asked
+        write_bars(connection, [aapl[np.r_[:100, 150:200]]], "polygon")
+    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
+        running.until_connected()
+        send(server, aapl[200:201])
+        running.until_keys(keys(aapl[100:150]) | keys(aapl[200:]))
+
+        assert len(running.bars()) == 50 + 190
 
 
 def test_a_stored_minute_that_the_provider_has_corrected_is_sent_again(
