@@ -19,11 +19,10 @@ from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
+from tickstock_pipeline.messaging.bar_stream import VIA_DATABASE
 from tickstock_pipeline.streaming.feed.source import Line, Reading
 
 CHANNEL = "tickstock_inserted_bars"
-VIA_DATABASE = b"database"
-"""The bar is stored already; it wants analysis."""
 
 _MINUTE_US = 60_000_000
 _LOOK_S = 15.0

@@ -15,11 +15,11 @@ from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar, encode
-from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_FIELD, shard_count
+from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE, VIA_FIELD, shard_count
 from tickstock_pipeline.messaging.channels import MARKET_DATA, bar_stream
 from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.streaming.feed.consumer_channel import ConsumerChannel
-from tickstock_pipeline.streaming.feed.inserted_rows import VIA_DATABASE, InsertedRows, since_last_session
+from tickstock_pipeline.streaming.feed.inserted_rows import InsertedRows, since_last_session
 
 MakeFeed = Callable[..., Any]
 
