@@ -23,7 +23,7 @@ VIA_FIELD = b"via"
 VIA_CONSUMER = b"redis"
 """The consumer application ingests and has published the bar itself, so we do not publish it again."""
 VIA_DATABASE = b"database"
-"""Another program has stored the bar, and may have changed it since: it wants analysis, and is not written again."""
+"""Another program has stored the bar in ``ohlcv_1min``: it wants analysis, and is not published as one of ours."""
 
 
 def shard_of(symbol: str, n_shards: int) -> int:
@@ -63,7 +63,8 @@ class BarStream:
         Parameters
         ----------
         bars : finished ones; a later bar of the same symbol and time replaces an earlier one
-        via : :data:`VIA_CONSUMER` for bars that the consumer application has published
+        via : :data:`VIA_CONSUMER` for bars that the consumer application has published, :data:`VIA_DATABASE` for bars
+            that another program has stored
 
         Raises
         ------

@@ -50,13 +50,18 @@ class StalePartition:
     bars: int
 
 
-def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> None:
-    """State that these partitions are analysed; call it in the transaction that called ``lock_inputs``."""
+def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> datetime | None:
+    """State that these partitions are analysed; call it in the transaction that called ``lock_inputs``.
+
+    Returns
+    -------
+    The ``analysed_at`` that they have now; None without rows.
+    """
     if not rows:
-        return
-    connection.execute(
+        return None
+    analysed_at: datetime | None = connection.scalar(
         sa.text("""
-            INSERT INTO analysis_coverage
+            WITH recorded AS (INSERT INTO analysis_coverage
                 (symbol, timeframe, year, definition_digest, anchor, covered_through, n_bars)
             SELECT * FROM unnest(
                 cast(:symbols AS text[]), cast(:timeframes AS text[]), cast(:years AS smallint[]),
@@ -68,6 +73,7 @@ def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> None
                 definition_digest = excluded.definition_digest, anchor = excluded.anchor,
                 covered_through = excluded.covered_through, n_bars = excluded.n_bars, stale_from = NULL,
                 analysed_at = now()
+            ) SELECT now()
         """),
         {
             "symbols": [row.symbol for row in rows],
@@ -79,14 +85,24 @@ def record_coverage(connection: sa.Connection, rows: Sequence[Coverage]) -> None
             "counts": [row.n_bars for row in rows],
         },
     )
+    return analysed_at
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageState:
-    """With which definitions a symbol's year was analysed, and from when on that no longer holds; None: it does."""
+    """What is known of the analysis of a symbol's year.
+
+    Attributes
+    ----------
+    stale_from : the analysis no longer holds from here on; None: all of it holds
+    covered_through : time of the last bar analysed; None: there was none
+    analysed_at : when the row was last stated; unlike ``stale_from``, no change of bars touches it
+    """
 
     definition_digest: str
     stale_from: datetime | None
+    covered_through: datetime | None
+    analysed_at: datetime
 
 
 def read_coverage(
@@ -96,12 +112,13 @@ def read_coverage(
     rows = connection.execute(
         sa.text("""
             SELECT symbol, year, definition_digest,
-                CASE WHEN stale_from = '-infinity' THEN '0001-01-02 00:00+00' ELSE stale_from END
+                CASE WHEN stale_from = '-infinity' THEN '0001-01-02 00:00+00' ELSE stale_from END,
+                covered_through, analysed_at
             FROM analysis_coverage WHERE timeframe = :timeframe AND symbol = ANY (:symbols)
         """),
         {"timeframe": str(timeframe), "symbols": sorted(set(symbols))},
     )
-    return {(symbol, year): CoverageState(digest, stale_from) for symbol, year, digest, stale_from in rows}
+    return {(symbol, year): CoverageState(*state) for symbol, year, *state in rows}
 
 
 def stale_analysis(

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import DefinitionSet
-from tickstock_pipeline.market.bar import FloatArray
+from tickstock_pipeline.market.bar import Bars, FloatArray
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.tables import BARS, key_column
 
@@ -32,6 +33,16 @@ class BarRow(NamedTuple):
     close: float
     volume: int
     source: str
+
+
+def bar_rows(bars: Bars, source: str) -> list[BarRow]:
+    """Bars as rows of one source."""
+    times = bars.time.astype("datetime64[us]").astype(np.int64).tolist()
+    columns = (getattr(bars, name).tolist() for name in ("open", "high", "low", "close", "volume"))
+    return [
+        BarRow(bars.symbol, time, open_, high, low, close, volume, source)
+        for time, open_, high, low, close, volume in zip(times, *columns, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

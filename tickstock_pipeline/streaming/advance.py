@@ -64,7 +64,7 @@ def advance(
     revised: set[str] = set()
     appended: list[list[tuple[str, Bar]]] = []
     for symbol, one in series.items():
-        bars = _adjusted(rows[symbol], one, timeframe)
+        bars = split_adjusted_rows(rows[symbol], one, timeframe)
         newest = one.series.newest_time
         old = [bar for bar in bars if bar.time <= newest]
         if old and not one.series.can_revise(old[0].time):
@@ -133,7 +133,7 @@ def _at(found: Detections, position: int) -> Detections:
     return replace(found, index=np.array([position], np.int64))
 
 
-def _adjusted(rows: Sequence[BarRow], one: WarmSeries, timeframe: Timeframe) -> list[Bar]:
+def split_adjusted_rows(rows: Sequence[BarRow], one: WarmSeries, timeframe: Timeframe) -> list[Bar]:
     """Bars on the price scale of today; bit for bit what ``split_adjusted`` gives."""
     if not one.splits:
         return [Bar(row.time, row.open, row.high, row.low, row.close, row.volume) for row in rows]

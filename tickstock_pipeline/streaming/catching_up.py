@@ -11,6 +11,7 @@ A symbol whose analysis fails stands alone, keeps its backlog and is tried again
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 import sqlalchemy as sa
@@ -71,9 +72,9 @@ class CaughtUp:
 
 @dataclass(slots=True)
 class _Written:
-    """What one transaction has done: the years that are covered by it, by symbol."""
+    """What one transaction has done: the years that are covered by it, by symbol, and since when."""
 
-    covered: dict[str, set[int]] = field(default_factory=dict)
+    covered: dict[str, dict[int, datetime]] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
     outbox_id: int | None = None
     n_patterns: int = 0
@@ -117,7 +118,12 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
         if reading.followed is None or (reading.since is not None and reading.symbol not in covered):
             continue
         year = reading.live_window.year
-        is_covered = not reading.is_stale if reading.since is None else year in covered[reading.symbol]
+        if reading.since is None:
+            known = reading.coverage.get(year)
+            is_covered, covered_at = not reading.is_stale, None if known is None else known.analysed_at
+        else:
+            covered_at = covered[reading.symbol].get(year)
+            is_covered = covered_at is not None
         desk.book.put(
             timeframe,
             reading.symbol,
@@ -129,6 +135,7 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
                 is_covered,
                 reading.splits,
                 next(each_bar(reading.series.bars[-1:]), None),
+                covered_at,
             ),
         )
     return result
@@ -136,8 +143,8 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
 
 def _committed(
     desk: Desk, active: ActivePlan, timeframe: Timeframe, readings: Sequence[Reading], result: CaughtUp
-) -> dict[str, set[int]]:
-    """Step 3; the covered years of the symbols that were written."""
+) -> dict[str, dict[int, datetime]]:
+    """Step 3; the covered years, and since when, of the symbols that were written."""
     attempts: dict[tuple[str, ...], _Written] = {}
 
     def write(connection: sa.Connection, items: Sequence[Reading]) -> list[Outcome]:
@@ -148,7 +155,7 @@ def _committed(
     for failure in failures(outcomes):
         result.failed[failure.partition.symbol] = failure.error
         _logger.warning("storing failed symbol=%s reason=%s", failure.partition.symbol, failure.error)
-    covered: dict[str, set[int]] = {}
+    covered: dict[str, dict[int, datetime]] = {}
     for symbols, attempt in attempts.items():
         if result.failed.keys() & set(symbols):
             continue
@@ -188,10 +195,11 @@ def _write(
     found, retracted = replace_detections(connection, timeframe, items, items)
     write_latest_indicators(connection, definitions, items)
     coverage = [row for reading in current for row in _coverage(desk, active, reading)]
-    record_coverage(connection, coverage)
-    written.covered = {reading.symbol: set() for reading in current}
-    for row in coverage:
-        written.covered[row.symbol].add(row.year)
+    covered_at = record_coverage(connection, coverage)
+    written.covered = {reading.symbol: {} for reading in current}
+    if covered_at is not None:
+        for row in coverage:
+            written.covered[row.symbol][row.year] = covered_at
     written.n_patterns = len(found)
     written.messages = _tell(connection, desk, active, timeframe, current, found)
     written.messages += tell_retractions(connection, timeframe, retracted, desk.moment(timeframe), CORRECTED)

@@ -11,12 +11,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.market.aggregation import roll_up
-from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bars import read_bars
 from tickstock_pipeline.storage.ledger import lock_free_inputs
-from tickstock_pipeline.storage.live_rows import BarRow
+from tickstock_pipeline.storage.live_rows import BarRow, bar_rows
 from tickstock_pipeline.storage.live_work import (
     InputChange,
     OpenPeriod,
@@ -94,17 +93,8 @@ def _rolled_up(
     for symbol in symbols:
         if symbol in fine:
             coarse = roll_up(fine[symbol], timeframe, desk.calendar)
-            rows += _rows(coarse[coarse.time == moment], derived_source(timeframe))
+            rows += bar_rows(coarse[coarse.time == moment], derived_source(timeframe))
     return rows
-
-
-def _rows(bars: Bars, source: str) -> list[BarRow]:
-    times = bars.time.astype("datetime64[us]").astype(np.int64).tolist()
-    columns = (getattr(bars, name).tolist() for name in ("open", "high", "low", "close", "volume"))
-    return [
-        BarRow(bars.symbol, time, open_, high, low, close, volume, source)
-        for time, open_, high, low, close, volume in zip(times, *columns, strict=True)
-    ]
 
 
 Derived = Mapping[Timeframe, tuple[Period, Sequence[Partition]]]

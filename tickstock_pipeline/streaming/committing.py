@@ -24,7 +24,7 @@ class Stored:
 
     Attributes
     ----------
-    written : the bars that were new or different, and whether each is new
+    written : the bars that were new or different, and whether each is new; those that another program stored with them
     deferred : symbols that somebody else is writing at the moment; nothing of them was stored
     refused : symbols whose bars the database does not take, and why
     told : what is to be published

@@ -14,7 +14,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar, decode
 from tickstock_pipeline.messaging.bar_reader import Entry
-from tickstock_pipeline.messaging.bar_stream import shard_of
+from tickstock_pipeline.messaging.bar_stream import VIA_DATABASE, shard_of
 from tickstock_pipeline.providers.base import key_rules
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
 
@@ -30,6 +30,7 @@ class Intake:
     Attributes
     ----------
     rows : bars to store by symbol, each symbol's in order of time; the last revision of each key
+    inserted : times of bars that another program has stored by symbol; what is stored counts, not the entry
     entries : by symbol and time, the entry whose bar is in ``rows``
     by_symbol : all entries with a readable symbol
     refused : (source, bar) of those that broke a rule
@@ -37,6 +38,7 @@ class Intake:
     """
 
     rows: dict[str, list[BarRow]] = field(default_factory=dict)
+    inserted: dict[str, set[int]] = field(default_factory=dict)
     entries: dict[BarKey, Entry] = field(default_factory=dict)
     by_symbol: dict[str, list[Entry]] = field(default_factory=dict)
     refused: list[tuple[str, RefusedBar]] = field(default_factory=list)
@@ -104,10 +106,14 @@ def _judge(
             intake.outside_session += 1
         else:
             key = (bar.symbol, bar.time)
-            latest[key] = BarRow(
-                bar.symbol, bar.time, bar.open, bar.high, bar.low, bar.close, int(whole[at]), bar.source
-            )
             intake.entries[key] = entry
+            if entry.via == VIA_DATABASE:
+                intake.inserted.setdefault(bar.symbol, set()).add(bar.time)
+                latest.pop(key, None)
+            else:
+                latest[key] = BarRow(
+                    bar.symbol, bar.time, bar.open, bar.high, bar.low, bar.close, int(whole[at]), bar.source
+                )
     for row in latest.values():
         intake.rows.setdefault(row.symbol, []).append(row)
 

@@ -8,6 +8,7 @@ replayed before it is used again.
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -40,6 +41,7 @@ class WarmSeries:
     is_covered : all stored bars of that year have analysis under the present definitions
     splits : of the symbol; the series is on the price scale after all of them
     last : the newest bar
+    covered_at : ``analysed_at`` of that year's coverage when the series held what is stored; None: there is none
     is_touched : it has taken in bars of a transaction that has not committed yet
     """
 
@@ -50,6 +52,7 @@ class WarmSeries:
     is_covered: bool
     splits: tuple[Split, ...]
     last: Bar | None
+    covered_at: datetime | None
     is_touched: bool = False
 
 

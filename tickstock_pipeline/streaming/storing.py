@@ -2,8 +2,8 @@
 
 1. Check that the shards are still ours. From here to the commit they cannot change hands.
 2. Lock the series that nobody else is writing or analysing; the others wait for the next batch, with all their bars.
-3. Upsert the bars. Go on with those that are new or different; a repeat ends here. What another program has stored is
-   left as it is, and put on the backlog.
+3. Upsert the bars. Go on with those that are new or different, and with those that another program has stored and
+   nobody has analysed; a repeat ends here.
 4. Series that hold exactly what was stored before take their bars in; of the others the bars are put on the backlog.
 5. Write values, detections and coverage; the coarser periods to roll up; the outbox and the integration log.
 
@@ -12,7 +12,8 @@ that is what was refused.
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import sqlalchemy as sa
@@ -42,26 +43,29 @@ from tickstock_pipeline.streaming.announcing import (
 from tickstock_pipeline.streaming.committing import Attempt, Stored, committed
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.series_book import ActivePlan, WarmSeries
+from tickstock_pipeline.streaming.unanalysed import Unanalysed, unanalysed_bars
 from tickstock_pipeline.streaming.windows import LiveWindow
 
 CORRECTED = "bar corrected"
+
+_NOTHING: Mapping[str, Collection[int]] = MappingProxyType({})
 
 
 def store_minutes(
     desk: Desk,
     window: LiveWindow,
     rows: Mapping[str, Sequence[BarRow]],
+    inserted: Mapping[str, Collection[int]],
     *,
     is_analysed: bool,
     received_at: float,
-    stored_elsewhere: Collection[BarKey] = (),
 ) -> Stored:
     """Store live minutes of one window.
 
     Parameters
     ----------
     rows : by symbol, in order of time
-    stored_elsewhere : those of ``rows`` that another program has stored: they are analysed, and not written
+    inserted : by symbol, times of bars that another program has stored; they are only analysed
     is_analysed : False leaves the analysis for later
     received_at : Unix seconds
 
@@ -78,17 +82,14 @@ def store_minutes(
         desk.begin(connection, symbols)
         free = lock_free_inputs(connection, Timeframe.MINUTE, symbols)
         attempt.deferred = set(symbols) - free
-        found = {(row.symbol, row.time): row for symbol in symbols if symbol in free for row in rows[symbol]}
-        elsewhere = [key for key in found if key in stored_elsewhere]
-        given = [row for key, row in found.items() if key not in stored_elsewhere]
+        given = [row for symbol in symbols if symbol in free for row in rows.get(symbol, ())]
+        stored = {symbol: inserted[symbol] for symbol in symbols if symbol in free and symbol in inserted}
         moment = desk.moment(Timeframe.MINUTE, received_at)
-        write_bars_with_analysis(connection, desk, attempt, given, moment, with_analysis=with_analysis)
-        if elsewhere:
-            _leave_for_analysis(connection, desk, attempt, elsewhere)
+        write_bars_with_analysis(connection, desk, attempt, given, moment, stored, with_analysis=with_analysis)
         attempt.outbox_id = put(connection, attempt.messages)
         return attempt
 
-    return committed(desk, window, sorted(rows), write, is_analysed=is_analysed)
+    return committed(desk, window, sorted(rows.keys() | inserted.keys()), write, is_analysed=is_analysed)
 
 
 def write_bars_with_analysis(
@@ -97,6 +98,7 @@ def write_bars_with_analysis(
     attempt: Attempt,
     given: Sequence[BarRow],
     moment: Moment,
+    inserted: Mapping[str, Collection[int]] = _NOTHING,
     *,
     with_analysis: bool,
     is_derived: bool = False,
@@ -105,22 +107,27 @@ def write_bars_with_analysis(
 
     Parameters
     ----------
+    inserted : as :func:`store_minutes` takes it
     is_derived : the bars are rolled up; one that a provider gave stays as it is
     """
     window = attempt.window
     timeframe, span = window.timeframe, (window.first_input_year, window.year)
-    symbols = {row.symbol for row in given}
+    symbols = {row.symbol for row in given} | inserted.keys()
     before = input_states(connection, timeframe, symbols, *span)
+    unanalysed = unanalysed_bars(connection, desk, window, inserted, before) if inserted else Unanalysed()
+    before |= unanalysed.before
     attempt.written = upsert_bars(connection, timeframe, given, only_over_same_source=is_derived)
-    if not attempt.written:
+    new = {(row.symbol, row.time): row for row in unanalysed.rows}
+    new |= {key: row for row in given if (key := (row.symbol, row.time)) in attempt.written}
+    attempt.written = dict.fromkeys(new, True) | attempt.written
+    if not new:
         return
     changed: dict[str, list[BarRow]] = {}
-    for row in given:
-        if (row.symbol, row.time) in attempt.written:
-            changed.setdefault(row.symbol, []).append(row)
+    for _, row in sorted(new.items()):
+        changed.setdefault(row.symbol, []).append(row)
     after = input_states(connection, timeframe, changed, *span)
     if timeframe is Timeframe.MINUTE:
-        _open_periods_of_minutes(connection, desk, attempt, attempt.written, before, after)
+        _open_periods_of_minutes(connection, desk, attempt, before, after)
     active = desk.book.plans.get(timeframe)
     warm: dict[str, WarmSeries] = {}
     if with_analysis and active is not None:
@@ -199,7 +206,9 @@ def _write_tails(
                     n_bars=state.n_bars,
                 )
             )
-    record_coverage(connection, coverage)
+    covered_at = record_coverage(connection, coverage)
+    for row in coverage:
+        warm[row.symbol].covered_at = covered_at
     told = [at for at, key in enumerate(keys) if key in attempt.written]
     n_patterns = [len(result.detections) for tail in ordered for result in tail.results]
     attempt.messages += tell_complete(
@@ -207,34 +216,21 @@ def _write_tails(
     )
 
 
-def _leave_for_analysis(connection: sa.Connection, desk: Desk, attempt: Attempt, keys: Sequence[BarKey]) -> None:
-    """Minutes that another program has stored: analysed and rolled up from what is stored by then."""
-    window = attempt.window
-    symbols = {symbol for symbol, _ in keys}
-    states = input_states(connection, window.timeframe, symbols, window.first_input_year, window.year)
-    _open_periods_of_minutes(connection, desk, attempt, keys, states, states)
-    add_to_backlog(connection, window.timeframe, sorted(keys))
-    attempt.waiting = sorted({*attempt.waiting, *symbols})
-    attempt.written.update(dict.fromkeys(keys, False))
-    attempt.n_unanalysed += len(keys)
-
-
 def _open_periods_of_minutes(
     connection: sa.Connection,
     desk: Desk,
     attempt: Attempt,
-    keys: Iterable[BarKey],
     before: Mapping[str, InputState],
     after: Mapping[str, InputState],
 ) -> None:
     opened: dict[OpenPeriod, None] = {}
     first_day: dict[str, int] = {}
-    for symbol, bar_time in keys:
+    for symbol, bar_time in attempt.written:
         hour, day = desk.periods.of(Timeframe.MINUTE, bar_time)
         first_day[symbol] = min(day.key, first_day.get(symbol, day.key))
         opened[OpenPeriod(symbol, hour.timeframe, hour.key)] = None
         opened[OpenPeriod(symbol, day.timeframe, day.key)] = None
-    attempt.opened += opened
+    attempt.opened = list(opened)
     add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
     changes = [
         InputChange(

@@ -9,7 +9,7 @@ import numpy as np
 from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_reader import BarReader, Entry
-from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE
+from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER
 from tickstock_pipeline.storage.bars import record_refused
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
 from tickstock_pipeline.streaming.breaker import Breaker
@@ -73,19 +73,13 @@ class BarTaker:
         self._quarantine(intake)
         deferred: set[str] = set()
         n_written = 0
-        for window, rows in self._by_window(intake).items():
+        for window, (rows, inserted) in self._by_window(intake).items():
             free = {symbol: of_symbol for symbol, of_symbol in rows.items() if symbol not in deferred}
-            stored = store_minutes(
-                self._desk,
-                window,
-                free,
-                is_analysed=is_analysed and bool(free),
-                received_at=received_at,
-                stored_elsewhere={key for key, entry in intake.entries.items() if entry.via == VIA_DATABASE},
-            )
+            noted = {symbol: times for symbol, times in inserted.items() if symbol not in deferred}
+            stored = store_minutes(self._desk, window, free, noted, is_analysed=is_analysed, received_at=received_at)
             deferred |= stored.deferred
             n_written += len(stored.written)
-            self._judge(stored, free)
+            self._judge(stored, free, sum(map(len, noted.values())))
             self._publish(intake, stored, free)
             self._saw(stored.written)
         done = [*intake.others]
@@ -100,12 +94,16 @@ class BarTaker:
         tally.lag_ms, tally.last_batch_bars = lag_ms, n_written
         tally.last_batch_ms = (time.perf_counter() - started) * 1e3
 
-    def _by_window(self, intake: Intake) -> dict[LiveWindow, dict[str, list[BarRow]]]:
-        found: dict[LiveWindow, dict[str, list[BarRow]]] = {}
+    def _by_window(self, intake: Intake) -> dict[LiveWindow, tuple[dict[str, list[BarRow]], dict[str, list[int]]]]:
+        found: dict[LiveWindow, tuple[dict[str, list[BarRow]], dict[str, list[int]]]] = {}
         for symbol, rows in intake.rows.items():
             for row in rows:
                 window = self._desk.windows.at(Timeframe.MINUTE, row.time)
-                found.setdefault(window, {}).setdefault(symbol, []).append(row)
+                found.setdefault(window, ({}, {}))[0].setdefault(symbol, []).append(row)
+        for symbol, times in intake.inserted.items():
+            for time_ in sorted(times):
+                window = self._desk.windows.at(Timeframe.MINUTE, time_)
+                found.setdefault(window, ({}, {}))[1].setdefault(symbol, []).append(time_)
         return dict(sorted(found.items(), key=lambda item: item[0].first))
 
     def _quarantine(self, intake: Intake) -> None:
@@ -121,10 +119,11 @@ class BarTaker:
         reason = intake.refused[0][1].reason
         _logger.warning("quarantined bars=%d reason=%s", len(intake.refused), reason)
 
-    def _judge(self, stored: Stored, rows: dict[str, list[BarRow]]) -> None:
+    def _judge(self, stored: Stored, rows: dict[str, list[BarRow]], n_inserted: int) -> None:
         tally = self._tally
         tally.unanalysed_bars += stored.n_unanalysed
-        tally.repeats += sum(map(len, rows.values())) - len(stored.written)
+        # Of what another program stored, more may be analysed than entries have told of so far.
+        tally.repeats += max(sum(map(len, rows.values())) + n_inserted - len(stored.written), 0)
         if stored.n_patterns:
             tally.patterns += stored.n_patterns
             tally.last_pattern_at = time.time()
@@ -143,7 +142,7 @@ class BarTaker:
                     {name: getattr(row, name) for name in ("open", "high", "low", "close", "volume")},
                 )
                 for symbol, reason in stored.refused.items()
-                for row in rows[symbol]
+                for row in rows.get(symbol, ())
             ]
             with self._desk.engine.begin() as connection:
                 record_refused(connection, refused, "stream")
