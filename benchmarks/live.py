@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import sqlalchemy as sa
 from rich.table import Table
 
 from benchmarks.database import database, libpq_url, settle
@@ -70,6 +71,7 @@ def measure() -> list[Table]:
 def _single(worker: LiveWorker, stream: BarStream, bars: Bars) -> Table:
     coming = _live(bars)[HISTORY:]
     taken = []
+    before = _processor_seconds(worker)
     with split_times(STAGES) as spent:
         for bar in coming[:SINGLE_BARS]:
             started = time.perf_counter()
@@ -77,12 +79,13 @@ def _single(worker: LiveWorker, stream: BarStream, bars: Bars) -> Table:
             worker.take_bars()
             taken.append(time.perf_counter() - started)
             worker.work_between()
-    return _table("One bar, XADD to committed and published", taken, spent)
+    return _table("One bar, XADD to committed and published", taken, spent, _since(before, worker))
 
 
 def _bursts(worker: LiveWorker, stream: BarStream, series: Sequence[Bars]) -> Table:
     coming = [_live(bars)[HISTORY:] for bars in series]
     taken = []
+    before = _processor_seconds(worker)
     with split_times(STAGES) as spent:
         for step in range(BURSTS):
             bars = [bars[SINGLE_BARS + step if number == 0 else step] for number, bars in enumerate(coming)]
@@ -91,16 +94,36 @@ def _bursts(worker: LiveWorker, stream: BarStream, series: Sequence[Bars]) -> Ta
             worker.take_bars()
             taken.append(time.perf_counter() - started)
             worker.work_between()
-    return _table(f"{len(series)} symbols' minute at once, XADD to committed and published", taken, spent)
+    return _table(
+        f"{len(series)} symbols' minute at once, XADD to committed and published", taken, spent, _since(before, worker)
+    )
 
 
-def _table(title: str, taken: Sequence[float], spent: dict[str, float]) -> Table:
+def _processor_seconds(worker: LiveWorker) -> tuple[float, float]:
+    """Of this process, and of the server's processes that work for the worker."""
+    query = "SELECT pid FROM pg_stat_activity WHERE application_name = current_setting('application_name')"
+    with worker.desk.engine.connect() as connection:
+        pids = list(connection.scalars(sa.text(query)))
+    server = [psutil.Process(pid).cpu_times() for pid in pids]
+    return time.process_time(), sum(times.user + times.system for times in server)
+
+
+def _since(before: tuple[float, float], worker: LiveWorker) -> tuple[float, float]:
+    ours, server = _processor_seconds(worker)
+    return ours - before[0], server - before[1]
+
+
+def _table(title: str, taken: Sequence[float], spent: dict[str, float], processor: tuple[float, float]) -> Table:
     table = Table(title=f"{title}: {len(taken)} times")
     for column in ("", "ms"):
         table.add_column(column, justify="left" if not column else "right")
     milliseconds = np.array(taken) * 1e3
     for name, quantile in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("slowest", 1.0)):
         table.add_row(name, f"{np.quantile(milliseconds, quantile):.1f}", end_section=name == "slowest")
+    for whose, seconds in zip(("ours", "PostgreSQL's"), processor, strict=True):
+        # with what is done between batches: marks, renewals
+        table.add_row(f"processor time, {whose}, mean", f"{seconds / len(taken) * 1e3:.1f}")
+    table.add_section()
     for stage, seconds in spent.items():
         table.add_row(f"  {stage}, mean", f"{seconds / len(taken) * 1e3:.2f}")
     rest = sum(taken) - sum(spent.values())

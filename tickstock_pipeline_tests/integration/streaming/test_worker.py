@@ -1,6 +1,7 @@
 """One worker, real Redis and PostgreSQL: what comes out of the stream, and in which order."""
 
 import json
+from typing import Any
 
 import redis
 import sqlalchemy as sa
@@ -26,12 +27,10 @@ def test_a_live_minute_is_stored_with_its_analysis_and_published(
     assert len(table(engine, "SELECT 1 FROM bar_indicators WHERE timeframe = '1min'")) == 80
     coverage = table(engine, "SELECT n_bars, stale_from FROM analysis_coverage WHERE timeframe = '1min'")
     assert coverage == [(80, None)]
-    told = {}
+    told: dict[str, list[dict[str, Any]]] = {}
     while (message := listener.get_message(timeout=0.5)) is not None:
         if message["type"] == "message":
             told.setdefault(message["channel"].decode(), []).append(json.loads(message["data"]))
-    print({k: len(v) for k, v in told.items()})
-    print(told["tickstock.events.patterns"][-1])
     assert [one["timeframe"] for one in told["tickstock:events:analysis_complete"]].count("1min") == 80
     assert len(told["tickstock_data"]) == 80
     listener.close()
