@@ -1,6 +1,7 @@
 """Fills what was missed, from the provider's history: at the start, after a connection was lost, after Redis was lost.
 
-1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts.
+1. What is wanted of a symbol is everything from a minute on: of several wishes the earliest counts. Where nobody knows
+   since when something is missing, it is the session of the last stored minute and the one before.
 2. The answer is compared with what is stored and with what was sent since. Only what is missing or different goes on.
 3. A failure puts the symbol back. After a refusal nothing is asked for until the next wish, which then is one for all
    that is still missing; the reason is shown.
@@ -45,6 +46,8 @@ MOST_SESSIONS = 5
 """Gaps are filled so far back at most; what is older is for imports."""
 
 _RETRY_S = 30.0
+# A connection that comes and goes puts fills off so often at most.
+_MOST_SETTLINGS = 3
 _FAST_DAYS = timedelta(days=4)
 _EVER = np.datetime64(0, "us")
 
@@ -55,7 +58,7 @@ class Filling:
 
     Attributes
     ----------
-    waiting : symbols that are still to be asked for
+    waiting : symbols that are still to be asked for, or whose answer is awaited
     problem : the last failure, until an answer comes
     """
 
@@ -99,6 +102,7 @@ class GapFiller:
         self._via = via
         self._wanted: dict[str, np.datetime64] = {}
         self._unknown_since: set[str] = set()
+        self._asked: set[str] = set()
         self._arrived = asyncio.Event()
         self._pool = ThreadPoolExecutor(1 if self._provider is None else self._provider.concurrency, "feed-history")
         self.filling = Filling()
@@ -110,7 +114,7 @@ class GapFiller:
 
         Parameters
         ----------
-        since : the first one, UTC; None: the first of the session of each symbol's last stored minute
+        since : the first one, UTC; None: whatever each symbol's last sessions lack
         """
         if self._provider is None:
             return
@@ -119,6 +123,7 @@ class GapFiller:
                 self._unknown_since.add(symbol)
             else:
                 self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+        self._count_waiting()
         self._arrived.set()
 
     async def run(self) -> None:
@@ -127,16 +132,18 @@ class GapFiller:
         is_known = True
         while provider is not None:
             await self._arrived.wait()
-            while self._arrived.is_set():
+            for _ in range(_MOST_SETTLINGS):
+                if not self._arrived.is_set():
+                    break
                 self._arrived.clear()
                 # first of all: soon the newest stored minute is one that came after the gap
                 is_known = await self._looked_up()
                 await asyncio.sleep(self._settling_s)
             wanted, self._wanted = self._wanted, {}
-            self.filling.waiting = len(wanted)
             again, is_refused = await self._filled(provider, wanted)
             for symbol, since in again:
                 self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
+            self._count_waiting()
             if not is_known:
                 self._arrived.set()
             elif self._wanted and not is_refused and not self._arrived.is_set():
@@ -159,20 +166,32 @@ class GapFiller:
             self._unknown_since |= unknown
             return False
         for symbol in unknown:
-            since = self._opening_before(newest[symbol]) if symbol in newest else _EVER
+            since = newest.get(symbol, _EVER)
             self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
         return True
 
     def _newest_stored(self, symbols: list[str]) -> dict[str, np.datetime64]:
         with self._engine.connect() as connection:
             extents = series_extents(connection, Timeframe.MINUTE)
-        return {symbol: extents[symbol][2] for symbol in symbols if symbol in extents}
+        return {symbol: self._sure_until(extents[symbol][2]) for symbol in symbols if symbol in extents}
+
+    def _sure_until(self, newest: np.datetime64) -> np.datetime64:
+        """The opening of the session before that of the last stored minute.
+
+        What is stored may have holes: minutes that came while an earlier feed was down are older than those that came
+        since, a late or corrected one than its neighbours; and a feed may have ended before it had filled its gap.
+        """
+        sessions = self._calendar.sessions(self._calendar.first, day_of(newest))
+        opening: np.datetime64 = self._calendar.opening(sessions[-2:])[0]
+        return opening
 
     async def _filled(
         self, provider: HistoricalProvider, wanted: dict[str, np.datetime64]
     ) -> tuple[list[tuple[str, np.datetime64]], bool]:
         """Ask for symbols; gives back those to ask for again, and whether the provider refuses to answer."""
         again: list[tuple[str, np.datetime64]] = []
+        self._asked = set(wanted)
+        self._count_waiting()
         waiting = iter(sorted(wanted.items(), key=lambda item: (item[1], item[0])))
         refusal = ""
 
@@ -193,13 +212,14 @@ class GapFiller:
                     again.append((symbol, since))
                     if isinstance(error, RateLimitedError):
                         await asyncio.sleep(error.retry_after_seconds or self._retry_s)
-                self.filling.waiting -= 1
+                self._asked.discard(symbol)
+                self._count_waiting()
 
         await asyncio.gather(*(ask() for _ in range(provider.concurrency)))
         if refusal:
             self.filling.problem = refusal
             _logger.error("gaps are not filled reason=%s", refusal)
-            self.filling.waiting = 0
+        self._asked = set()
         return [*again, *waiting], bool(refusal)
 
     async def _fill(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> None:
@@ -230,11 +250,8 @@ class GapFiller:
         opening: np.datetime64 = self._calendar.opening(sessions[-MOST_SESSIONS:])[0]
         return opening
 
-    def _opening_before(self, moment: np.datetime64) -> np.datetime64:
-        # a feed that was killed may have left an older gap in the same session; asking for all of it costs no more
-        sessions = self._calendar.sessions(self._calendar.first, day_of(moment))
-        opening: np.datetime64 = self._calendar.opening(sessions[-1:])[0]
-        return min(opening, moment)
+    def _count_waiting(self) -> None:
+        self.filling.waiting = len(self._wanted.keys() | self._unknown_since | self._asked)
 
     def _failed(self, error: ProviderError) -> None:
         self.filling.failures += 1

@@ -20,7 +20,7 @@ from tickstock_pipeline.storage.provenance import stale_roll_ups
 DERIVED = (Timeframe.HOURLY, Timeframe.DAILY, Timeframe.WEEKLY, Timeframe.MONTHLY)
 NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
 
-_QUERIES = {
+QUERIES = {
     **{f"ohlcv_{timeframe}": f"SELECT * FROM ohlcv_{timeframe} ORDER BY 1, 2" for timeframe in Timeframe},
     "bar_indicators": """
         SELECT symbol, timeframe, time, outputs, values FROM bar_indicators
@@ -59,7 +59,7 @@ def contents(engine: sa.Engine, prefix: str = "") -> dict[str, list[Any]]:
     with engine.connect() as connection:
         return {
             name: [tuple(row) for row in connection.execute(sa.text(query)) if row.symbol.startswith(prefix)]
-            for name, query in _QUERIES.items()
+            for name, query in QUERIES.items()
         }
 
 
