@@ -7,6 +7,7 @@
 
 import json
 import warnings
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ def expected_bars(log: Path) -> dict[str, pd.DataFrame]:
         "weekly": _rolled_up(days, pd.DatetimeIndex(last_of_week.loc[day])),
         "monthly": _rolled_up(days, pd.DatetimeIndex(last_of_month.loc[day])),
     }
+
+
+def last_event(log: Path) -> dict[str, Any]:
+    """The event that was sent last."""
+    with log.open("rb") as lines:
+        found: dict[str, Any] = json.loads(deque(lines, maxlen=1)[0])["event"]
+    return found
 
 
 def _last_minutes(log: Path) -> pd.DataFrame:

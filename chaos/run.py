@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import redis
 import sqlalchemy as sa
 
 from chaos.comparing import compare_analysis, compare_bars, compare_events
-from chaos.expected import expected_bars
+from chaos.expected import expected_bars, last_event
 from chaos.plan import TARGETS, Kill, Plan
 from chaos.report import Done, Finding, Report
 from chaos.stage import Stage
@@ -40,20 +39,20 @@ _START_S = 60.0
 _REST_S = 180.0
 _REST_LASTS_S = 3.0
 _AGAIN_S = 1.0
-_HISTORY = timedelta(days=10)
 
 
 @dataclass(slots=True)
 class _Watch:
-    """Since when a worker has been away, and how long the others were; monotonic seconds."""
+    """Since when a worker has been away, and how long those before it were; monotonic seconds."""
 
     killed_at: float | None = None
+    killed: str = ""
     servers_at: float = 0.0
     returns: list[float] = field(default_factory=list)
 
     def look(self, engine: sa.Engine, worker: str) -> None:
         """Take down the return of the worker, if it has returned."""
-        if self.killed_at is None:
+        if self.killed_at is None or worker == self.killed:
             return
         try:
             is_back = holds_all_shards(engine, worker)
@@ -90,7 +89,7 @@ class ChaosRun:
             f"seed {plan.seed}: {plan.n_symbols} symbols, {plan.market_minutes} market minutes "
             f"in {plan.minutes:g} min, {plan.first} to {plan.last}"
         )
-        source = SyntheticSource(plan.n_symbols, plan.first - _HISTORY, plan.last, seed=plan.seed)
+        source = SyntheticSource(plan.n_symbols, plan.first, plan.last, seed=plan.seed)
         faults = FaultPlan(plan.faults(), seed=plan.seed)
         with ExitStack() as stack:
             server = stack.enter_context(ReplayServer(source, faults=faults, seed=plan.seed))
@@ -104,7 +103,7 @@ class ChaosRun:
             self._stage.connect(server.url, server.websocket_url)
             events = EventReader(client)
             n_events = self._play(server, engine, events)
-            unrest = self._until_rest(engine, client, events)
+            unrest = self._until_rest(server, engine, client, events)
             report.done = self._done(n_events, faults)
             report.findings = [Finding.of("rest in time", 1, unrest), self._returns()]
             self._say("comparing")
@@ -157,7 +156,9 @@ class ChaosRun:
         now = time.monotonic()
         self._again_at[kill.target] = now + kill.down_s
         if kill.target == "worker":
-            self._watch.killed_at = now
+            # one that is killed again before it is back has been away since the first time
+            self._watch.killed_at = self._watch.killed_at or now
+            self._watch.killed = self._stage.worker
 
     def _bring_back(self) -> None:
         """Start what is due, and note what has ended without a kill."""
@@ -173,13 +174,20 @@ class ChaosRun:
                 if target in ("postgres", "redis"):
                     self._watch.servers_at = time.monotonic()
 
-    def _until_rest(self, engine: sa.Engine, client: "redis.Redis", events: EventReader) -> list[str]:
-        """Wait until nothing is left to do for a while; what is left at the end of patience."""
+    def _until_rest(
+        self, server: ReplayServer, engine: sa.Engine, client: "redis.Redis", events: EventReader
+    ) -> list[str]:
+        """Wait until nothing is left to do for a while; what is left at the end of patience.
+
+        Meanwhile the last event is sent again and again: from it a feed knows what time it is on the market.
+        """
+        last = last_event(self._log)
         self._say("played; waiting for what is left to do")
         deadline = time.monotonic() + _REST_S
         rest_since: float | None = None
         while True:
             self._turn([], engine, events)
+            server.stream.send([last])
             try:
                 left = left_to_do(engine, client, self._stage.started_at["feed"])
             except UNREACHABLE as error:
@@ -204,7 +212,7 @@ class ChaosRun:
             back = max(self._watch.returns, default=None) if target == "worker" else None
             done.append(Done(f"kill -9 {target}", count, back))
         ended = self._stage.ended_by_themselves
-        return [*done, *(Done(f"ended by itself: {what}", ended.count(what)) for what in dict.fromkeys(ended))]
+        return [*done, *(Done(f"{what} by itself", ended.count(what)) for what in dict.fromkeys(ended))]
 
 
 def _until(is_so: Callable[[], bool], what: str) -> None:

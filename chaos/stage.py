@@ -25,7 +25,7 @@ class Stage:
     database_url, redis_url : secrets
     worker : name of the last worker that was started
     started_at : by target, Unix seconds
-    ended_by_themselves : targets that ended without a kill, with their last words
+    ended_by_themselves : targets that ended without a kill, and how
     """
 
     def __init__(self, home: Path) -> None:
@@ -104,8 +104,7 @@ class Stage:
 
     def note_end(self, target: str) -> None:
         """Take down that it ended without a kill."""
-        last = self._process(target).log_tail(1)
-        self.ended_by_themselves.append(f"{target}: {last[0] if last else 'without a word'}")
+        self.ended_by_themselves.append(f"{target} {self._process(target).exit_reason()}")
 
     def stop(self) -> None:
         """End all, servers last."""

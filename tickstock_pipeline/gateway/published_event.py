@@ -52,7 +52,7 @@ def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent
         context = data.get("realtime_context") or {}
         is_late = bool(context.get("late"))
         data[EVENT_ID] = entry_id.decode()
-    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the entry is no pattern event: {type(error).__name__}") from None
     return PublishedEvent(
         parsed_id(entry_id),

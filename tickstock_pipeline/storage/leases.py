@@ -43,11 +43,21 @@ def add_shards(connection: sa.Connection, n_shards: int) -> None:
     )
 
 
-def renew(connection: sa.Connection, worker: str) -> LeaseState:
-    """Say that a worker is alive, prolong its leases, and see what there is."""
+def renew(connection: sa.Connection, worker: str, leases: Mapping[int, int]) -> LeaseState:
+    """Say that a worker is alive, prolong its leases, and see what there is.
+
+    Parameters
+    ----------
+    leases : shard -> token, as the worker knows them. What another process of the same name has taken over is not its
+    """
     # A renewal that is lost in a power cut is followed by the next one.
     connection.exec_driver_sql("SET LOCAL synchronous_commit TO off")
-    parameters = {"worker": worker, "seconds": LEASE_S}
+    parameters = {
+        "worker": worker,
+        "seconds": LEASE_S,
+        "shards": list(leases),
+        "tokens": list(leases.values()),
+    }
     connection.execute(
         sa.text("""
             INSERT INTO live_workers (worker, expires_at) VALUES (:worker, now() + make_interval(secs => :seconds))
@@ -57,8 +67,10 @@ def renew(connection: sa.Connection, worker: str) -> LeaseState:
     )
     rows = connection.execute(
         sa.text("""
-            UPDATE shard_leases SET expires_at = now() + make_interval(secs => :seconds) WHERE worker = :worker
-            RETURNING shard, token
+            UPDATE shard_leases lease SET expires_at = now() + make_interval(secs => :seconds)
+            FROM unnest(cast(:shards AS int[]), cast(:tokens AS bigint[])) AS known (shard, token)
+            WHERE lease.shard = known.shard AND lease.token = known.token AND lease.worker = :worker
+            RETURNING lease.shard, lease.token
         """),
         parameters,
     )

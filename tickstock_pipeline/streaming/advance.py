@@ -77,10 +77,16 @@ def advance(
             first = next(iter(held))
             previous[symbol] = held.pop(first) if first < old[0].time else None
             for bar in old:
+                if not one.series.can_revise(bar.time):
+                    # those put in before it have moved the checkpoint past it
+                    del found[symbol]
+                    break
                 held[bar.time] = bar
                 tail = [held[time] for time in sorted(held) if time >= bar.time]
                 results = one.series.revise(bar)
                 found[symbol].update({each.time: (each, result) for each, result in zip(tail, results, strict=True)})
+        if symbol not in found:
+            continue
         for step, bar in enumerate(bars[len(old) :]):
             if step == len(appended):
                 appended.append([])

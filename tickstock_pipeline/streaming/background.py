@@ -7,11 +7,12 @@ expected of soon. A slice that goes on too long makes the next batch wait, so ea
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.bar_stream import shard_of
 from tickstock_pipeline.storage.ledger import recently_stored
 from tickstock_pipeline.storage.live_work import backlog_symbols, read_open_periods
 from tickstock_pipeline.streaming.breaker import Breaker
@@ -88,10 +89,14 @@ class Background:
         for timeframe in FOLLOWED:
             desk.book.wait(timeframe, [symbol for symbol in recent if not desk.book.is_followed(timeframe, symbol)])
 
-    def forget(self) -> None:
-        """Shards have gone from us: forget their symbols."""
+    def forget(self, shards: Collection[int]) -> None:
+        """Shards have gone from us, though they may have come back since: forget their symbols."""
         desk = self._desk
-        gone = {symbol for symbol in desk.book.symbols | desk.open_periods.symbols if not desk.holds(symbol)}
+        gone = {
+            symbol
+            for symbol in desk.book.symbols | desk.open_periods.symbols
+            if shard_of(symbol, desk.n_shards) in shards
+        }
         desk.book.forget(gone)
         desk.open_periods.forget(gone)
         self._retries = {key: at for key, at in self._retries.items() if key[1] not in gone}

@@ -66,7 +66,7 @@ class ShardShare:
         before = dict(self._desk.leases)
         started = self._clock()
         with self._desk.engine.begin() as connection:
-            state = renew(connection, self._desk.worker)
+            state = renew(connection, self._desk.worker, before)
             held = {shard: token for shard, token in state.held.items() if shard < self._desk.n_shards}
             share = self._fair_share(state.workers)
             if len(held) > share:

@@ -192,7 +192,7 @@ class LiveWorker:
             self._unclaimed -= turnover.lost
             self._claimed = [one for one in self._claimed if one.shard not in turnover.lost]
             self._taker.deferred = [one for one in self._taker.deferred if one.shard not in turnover.lost]
-            self._background.forget()
+            self._background.forget(turnover.lost)
         if turnover.gained:
             _logger.info("shards come=%s", ",".join(map(str, sorted(turnover.gained))))
             self._unclaimed |= turnover.gained
@@ -222,9 +222,9 @@ class LiveWorker:
         if self._is_due("trim", _TRIM_S) and self.desk.leases:
             trim(self._client, sorted(self.desk.leases))
             # Nothing of ours is pending now but what is deferred: anything else was read by a worker that stalled.
-            known = {entry.id for entry in (*self._taker.deferred, *self._claimed)}
+            known = {(entry.shard, entry.id) for entry in (*self._taker.deferred, *self._claimed)}
             strays = self._reader.claim(sorted(self.desk.leases), idle_ms=_STRAY_MS)
-            self._taker.deferred += [entry for entry in strays if entry.id not in known]
+            self._taker.deferred += [entry for entry in strays if (entry.shard, entry.id) not in known]
         if not has_bars:
             self._background.tidy()
             if self._is_due("quiet", _QUIET_S):

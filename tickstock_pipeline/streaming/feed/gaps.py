@@ -46,6 +46,8 @@ MOST_SESSIONS = 5
 """Gaps are filled so far back at most; what is older is for imports."""
 
 _RETRY_S = 30.0
+# A connection that comes and goes puts fills off so often at most.
+_MOST_SETTLINGS = 3
 _FAST_DAYS = timedelta(days=4)
 _EVER = np.datetime64(0, "us")
 
@@ -56,7 +58,7 @@ class Filling:
 
     Attributes
     ----------
-    waiting : symbols that are still to be asked for
+    waiting : symbols that are still to be asked for, or whose answer is awaited
     problem : the last failure, until an answer comes
     """
 
@@ -130,7 +132,9 @@ class GapFiller:
         is_known = True
         while provider is not None:
             await self._arrived.wait()
-            while self._arrived.is_set():
+            for _ in range(_MOST_SETTLINGS):
+                if not self._arrived.is_set():
+                    break
                 self._arrived.clear()
                 # first of all: soon the newest stored minute is one that came after the gap
                 is_known = await self._looked_up()

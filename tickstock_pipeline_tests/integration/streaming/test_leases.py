@@ -82,3 +82,21 @@ def test_what_a_worker_without_its_lease_has_read_is_done_by_the_other(
     assert table(engine, "SELECT 1 FROM ohlcv_1min") == []
     until_idle(second)
     assert len(table(engine, "SELECT 1 FROM bar_indicators WHERE timeframe = '1min'")) == 20
+
+
+def test_a_stalled_worker_gets_nothing_back_from_its_successor_of_the_same_name(
+    engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
+) -> None:
+    stalled, successor = make_worker("same"), make_worker("same")
+    stalled.renew_now()
+    assert len(stalled.desk.leases) == 16
+    successor.renew_now()
+    assert not successor.desk.leases  # the first one may be alive
+    tokens = dict(stalled.desk.leases)
+    run_out(engine, "same")
+    successor.renew_now()
+    stalled.renew_now()
+    assert len(successor.desk.leases) == 16
+    assert not stalled.desk.leases
+    with engine.begin() as connection, pytest.raises(LeaseLostError):
+        leases.require_leases(connection, "same", tokens)

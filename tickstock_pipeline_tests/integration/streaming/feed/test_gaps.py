@@ -49,49 +49,6 @@ def test_at_the_start_what_the_last_sessions_lack_is_filled(
         assert running.feed.writer.written.filled == 289 + 390
 
 
-def test_an_older_gap_in_the_session_of_the_last_stored_minute_is_filled(
-    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
-) -> None:
-    aapl = minutes["AAPL"]
-    with engine.begin() as connection:
-        # what a feed leaves that was killed before it had filled a gap; and what is stored while the next one begins
-        write_bars(connection, [aapl[:100]], "polygon")
-        write_bars(connection, [aapl[380:389]], "polygon")
-    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
-        running.until_connected()
-        send(server, aapl[389:])
-        running.until_keys(keys(aapl[100:380]) | keys(aapl[389:]))
-
-
-def test_a_minute_that_is_stored_after_the_connection_hides_no_older_gap(
-    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
-) -> None:
-    aapl = minutes["AAPL"]
-    earlier = replace(aapl, time=aapl.time - np.timedelta64(4, "D"))  # the Thursday before
-    with engine.begin() as connection:
-        write_bars(connection, [earlier[:10]], "polygon")
-    with make_feed(history=history, symbols=["AAPL"], options=replace(patient, settling=1.0)) as running:
-        running.until_connected()
-        send(server, aapl[389:])
-        running.until(lambda: running.bars() != [], "the minute")
-        with engine.begin() as connection:
-            write_bars(connection, [aapl[389:]], "polygon")
-        running.until_keys(keys(aapl))
-
-
-def test_what_was_refused_is_filled_with_the_next_wish(
-    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, patient: Any
-) -> None:
-    server.faults.add("403", path="/v2/aggs", times=1)
-    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
-        running.until_connected()
-        send(server, minutes["AAPL"][389:])
-        running.until(lambda: "polygon refuses" in running.state().get("gaps_problem", ""), "the reason")
-        server.stream.disrupt("close-1000")
-        running.until_connected(2)
-        running.until_keys(keys(minutes["AAPL"]))
-
-
 def test_holes_before_the_last_stored_minute_are_filled_too(
     make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
 ) -> None:
@@ -105,6 +62,35 @@ def test_holes_before_the_last_stored_minute_are_filled_too(
         running.until_keys(keys(aapl[100:150]) | keys(aapl[200:]))
 
         assert len(running.bars()) == 50 + 190
+
+
+def test_a_minute_that_is_stored_after_the_connection_hides_no_older_gap(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, engine: sa.Engine, patient: Any
+) -> None:
+    aapl = minutes["AAPL"]
+    later = replace(aapl, time=aapl.time + np.timedelta64(7, "D"))
+    with engine.begin() as connection:
+        write_bars(connection, [aapl[:10]], "polygon")
+    with make_feed(history=history, symbols=["AAPL"], options=replace(patient, settling=1.0)) as running:
+        running.until_connected()
+        send(server, aapl[389:])
+        running.until(lambda: running.bars() != [], "the minute")
+        with engine.begin() as connection:
+            write_bars(connection, [later[:1]], "polygon")
+        running.until_keys(keys(aapl[10:]))
+
+
+def test_what_was_refused_is_filled_with_the_next_wish(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, patient: Any
+) -> None:
+    server.faults.add("403", path="/v2/aggs", times=1)
+    with make_feed(history=history, symbols=["AAPL"], options=patient) as running:
+        running.until_connected()
+        send(server, minutes["AAPL"][389:])
+        running.until(lambda: "polygon refuses" in running.state().get("gaps_problem", ""), "the reason")
+        server.stream.disrupt("close-1000")
+        running.until_connected(2)
+        running.until_keys(keys(minutes["AAPL"]))
 
 
 def test_a_stored_minute_that_the_provider_has_corrected_is_sent_again(
