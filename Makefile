@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: up demo test check lint fmt bench clean install install-dev help
+.PHONY: up demo test check lint fmt bench chaos clean install install-dev help
 
 help:              ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ fmt: install-dev   ## Format the code.
 
 bench: install     ## Measure; figures go to docs/performance.md.
 	$(BIN)/python -m benchmarks
+
+chaos: install-dev ## Kill everything at random for ten minutes, and prove that nothing was lost.
+	$(BIN)/python -m chaos
 
 clean:             ## Remove the virtual environment and caches; the data in .tickstock stay.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* *.egg-info

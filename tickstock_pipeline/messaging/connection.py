@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -11,6 +12,13 @@ from tickstock_pipeline.errors import MessagingError, RedisLoginError, RedisUnre
 
 _TIMEOUT_S = 5
 _ADVICE = "Start it or correct TICKSTOCK_REDIS_URL; unset the variable to use the embedded server."
+
+
+class ServerRun(NamedTuple):
+    """One run of the server: another ``id`` says that it has been restarted; ``age_s`` is rounded down."""
+
+    id: str
+    age_s: float
 
 
 def connect(url: str) -> "redis.Redis":
@@ -37,6 +45,19 @@ def connect(url: str) -> "redis.Redis":
     except ValueError:
         # the library's own words quote parts of the URL
         raise RedisUnreachableError("The Redis URL is malformed.", advice=_ADVICE) from None
+
+
+def server_run(client: "redis.Redis") -> ServerRun:
+    """The run of the server that answers now.
+
+    Raises
+    ------
+    MessagingError
+        If it does not answer.
+    """
+    with named_errors():
+        information: Any = client.info("server")
+    return ServerRun(str(information["run_id"]), float(information["uptime_in_seconds"]))
 
 
 @contextmanager

@@ -9,6 +9,9 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+# Two seconds, with ``appendfsync everysec`` on a busy disk; the rest is for clocks that count whole seconds.
+_FORGOTTEN_S = 5.0
+
 
 class Message(NamedTuple):
     """What goes to a channel."""
@@ -63,6 +66,28 @@ def left_over(connection: sa.Connection, *, older_than_s: float, at_most: int = 
         {"seconds": older_than_s, "at_most": at_most},
     )
     return [Unpublished(row_id, tuple(map(Message, channels, payloads))) for row_id, channels, payloads in rows]
+
+
+def take_back(connection: sa.Connection, *, restarted_s_ago: float) -> int:
+    """Have rows published again that a server may have forgotten in a crash: the last before it was restarted.
+
+    Returns
+    -------
+    How many there are.
+    """
+    return int(
+        connection.execute(
+            sa.text("""
+                WITH before AS MATERIALIZED (
+                    SELECT id, published_at FROM outbox WHERE published_at <= now() - make_interval(secs => :ago)
+                )
+                UPDATE outbox SET published_at = NULL FROM before
+                WHERE outbox.id = before.id AND before.published_at
+                    >= (SELECT max(published_at) FROM before) - make_interval(secs => :forgotten)
+            """),
+            {"ago": restarted_s_ago, "forgotten": _FORGOTTEN_S},
+        ).rowcount
+    )
 
 
 def prune(connection: sa.Connection) -> int:

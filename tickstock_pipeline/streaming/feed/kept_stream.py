@@ -15,7 +15,7 @@ import redis
 from tickstock_pipeline.messaging.bar_event import LiveBar, decode, encode
 from tickstock_pipeline.messaging.bar_stream import BAR_FIELD, VIA_FIELD, BarStream, parsed_id, shard_of
 from tickstock_pipeline.messaging.channels import bar_stream
-from tickstock_pipeline.messaging.connection import named_errors
+from tickstock_pipeline.messaging.connection import named_errors, server_run
 
 _KEPT = 20_000
 # Entries are dated by the clock of Redis, ours by the clock of this machine.
@@ -118,9 +118,7 @@ class KeptStream:
         MessagingError
             If Redis does not answer.
         """
-        with named_errors():
-            information: Any = self._client.info("server")
-        run = str(information["run_id"])
+        run = server_run(self._client).id
         if run == self._run and not self._in_doubt:
             return None
         before, self._run = self._run, run
@@ -159,7 +157,9 @@ class KeptStream:
         is_complete = True
         for shard, kept in sorted(by_shard.items()):
             last_ms, tail = self._tail(shard, len(kept))
-            lost = [one for one in kept if one.raw not in tail and one.at_ms >= last_ms - _CLOCKS_APART_MS]
+            # what is older than the newest that is there has been trimmed: again, it would undo what came since
+            known = max((at for at, one in enumerate(kept) if one.raw in tail), default=-1)
+            lost = [one for one in kept[known + 1 :] if one.at_ms >= last_ms - _CLOCKS_APART_MS]
             missing += lost
             is_complete &= not self._has_dropped or len(lost) < len(kept)
         self._append(stream, missing)

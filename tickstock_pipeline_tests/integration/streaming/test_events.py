@@ -1,7 +1,10 @@
 """What is told of detections: once, again with the same flow, taken back, and come back."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,10 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE, BarStream
+from tickstock_pipeline.messaging.connection import connect
+from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.storage.outbox import Message, put
+from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
 
 
@@ -151,6 +157,44 @@ def test_what_a_worker_committed_and_did_not_publish_is_published_by_another(
     assert client.xlen("pattern_events") == 2
     assert table(engine, "SELECT 1 FROM outbox WHERE published_at IS NULL") == []
     ear.close()
+
+
+def test_the_last_events_before_a_restart_of_redis_are_published_again(engine: sa.Engine, tmp_path: Path) -> None:
+    first, second = EmbeddedRedis(tmp_path), EmbeddedRedis(tmp_path)
+    with engine.begin() as connection:
+        for age_s in (3600, 30, 10, 8):
+            put(connection, [Message("tickstock.events.patterns", str(age_s))])
+            connection.execute(
+                sa.text(
+                    "UPDATE outbox SET created_at = now() - make_interval(secs => :age),"
+                    " published_at = now() - make_interval(secs => :age) WHERE published_at IS NULL"
+                ),
+                {"age": age_s},
+            )
+    try:
+        with connect(first.start()) as client:
+            publisher = Publisher(client)
+            # whoever begins after a restart does not know what it was before
+            assert publisher.sweep(engine) == 2
+            assert publisher.sweep(engine) == 0
+            with engine.begin() as connection:
+                told = put(connection, [Message("tickstock.events.patterns", "new")])
+                connection.execute(
+                    sa.text("UPDATE outbox SET created_at = now() - interval '3 seconds' WHERE id = :id"), {"id": told}
+                )
+            publisher.publish(told, [Message("tickstock.events.patterns", "new")])
+            os.kill(client.info("server")["process_id"], signal.SIGKILL)
+            first.process.wait(10)
+            with connect(second.start()):
+                client.delete("pattern_events")  # as if it had lost all of them
+                publisher.sweep(engine)
+                publisher.sweep(engine)
+                entries = client.xrange("pattern_events")
+                assert [fields[b"event"] for _, fields in entries] == [b"10", b"8", b"new"]
+    finally:
+        first.stop()
+        second.stop()
+    assert table(engine, "SELECT 1 FROM outbox WHERE published_at IS NULL") == []
 
 
 def test_a_definition_that_is_enabled_shows_in_the_next_live_bar(

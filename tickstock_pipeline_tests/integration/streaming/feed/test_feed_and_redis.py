@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -12,9 +13,14 @@ import pytest
 import redis
 
 from tickstock_pipeline.market.bar import Bars
-from tickstock_pipeline.messaging.channels import FEED_STATE
+from tickstock_pipeline.messaging.bar_event import decode
+from tickstock_pipeline.messaging.bar_stream import BAR_FIELD, shard_count, shard_of
+from tickstock_pipeline.messaging.channels import FEED_STATE, bar_stream
+from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
+from tickstock_pipeline.streaming.feed.gaps import live_bars
+from tickstock_pipeline.streaming.feed.kept_stream import KeptStream
 
 MakeFeed = Callable[..., Any]
 Minutes = dict[str, Bars]
@@ -88,6 +94,34 @@ def test_streams_that_are_gone_are_written_again(
 
             assert len(running.bars()) == len(keys(minutes))
             assert running.feed.writer.written.restored == len(keys(minutes))
+    finally:
+        first.stop()
+        second.stop()
+
+
+def test_a_bar_that_was_done_with_before_redis_was_lost_does_not_undo_its_correction(
+    minutes: Minutes, tmp_path: Path
+) -> None:
+    wrong, right, newer = live_bars(minutes["IBM"][:3], "polygon", "confirmed")
+    wrong = wrong._replace(time=right.time)
+    first, second = EmbeddedRedis(tmp_path), EmbeddedRedis(tmp_path)
+    try:
+        with connect(first.start()) as client:
+            kept = KeptStream(client)
+            kept.check()
+            stream = bar_stream(shard_of("IBM", shard_count(client)))
+            kept.append([([wrong], None)], time.time())
+            client.xtrim(stream, maxlen=0)
+            kept.append([([right], None)], time.time())
+            kept.append([([newer], None)], time.time())
+            client.xdel(stream, client.xrevrange(stream, count=1)[0][0])  # as if it were lost with the last second
+            first.stop()
+            second.start()
+            restored = kept.check()
+
+            assert restored is not None
+            assert restored.n_bars == 1
+            assert [decode(fields[BAR_FIELD]) for _, fields in client.xrange(stream)] == [right, newer]
     finally:
         first.stop()
         second.stop()
