@@ -189,7 +189,7 @@ class ChaosRun:
             self._turn([], engine, events)
             server.stream.send([last])
             try:
-                left = left_to_do(engine, client, self._stage.started_at["feed"])
+                left = left_to_do(engine, client, self._stage.started_at["feed"], self._plan.n_symbols)
             except UNREACHABLE as error:
                 left = [type(error).__name__]
             now = time.monotonic()

@@ -41,17 +41,20 @@ def holds_all_shards(engine: sa.Engine, worker: str) -> bool:
         return bool(held.scalar())
 
 
-def left_to_do(engine: sa.Engine, client: "redis.Redis", feed_since: float) -> list[str]:
+def left_to_do(engine: sa.Engine, client: "redis.Redis", feed_since: float, n_symbols: int) -> list[str]:
     """What keeps the live path from rest, in words.
 
     Parameters
     ----------
     feed_since : Unix seconds; what a feed showed before is not believed
+    n_symbols : that the feed must follow
     """
     left = []
     state = feed_state(client) or {}
     if float(state.get("updated_at", 0)) <= feed_since or state["is_connected"] != "True":
         left.append("the feed is not connected")
+    elif state["symbols"] != str(n_symbols):
+        left.append(f"the feed follows {state['symbols']} symbols")
     elif state["gaps_waiting"] != "0" or state["gaps_problem"]:
         left.append(f"gaps of {state['gaps_waiting']} symbols {state['gaps_problem']}".strip())
     lags = BarReader(client, "chaos").lag(shards_in_use(client)).values()

@@ -43,6 +43,7 @@ _logger = logging.getLogger(__name__)
 # As far back as a provider sends a minute again because of late trades.
 _LOOK_BACK = np.timedelta64(15, "m")
 _TICK_S = 0.1
+_UNKNOWN_S = 1.0
 _QUOTES_S = 0.25
 _MINUTE_MS = 60_000
 
@@ -135,9 +136,15 @@ class Feed:
             If Redis does not answer at the start.
         """
         await self._take_turn()
-        await self._follow()
+        is_known = await self._follow()
         await self.writer.begin()
-        tasks = [self._work(), self._supervisor.run(), self.gaps.run(), self._keep_following(), self._keep_turn()]
+        tasks = [
+            self._work(),
+            self._supervisor.run(),
+            self.gaps.run(),
+            self._keep_following(is_known),
+            self._keep_turn(),
+        ]
         tasks += [self.writer.keep_quarantine(), self.signs.keep_showing(self.options.state_every)]
         tasks += [self.signs.keep_asking(), self._keep_quotes()]
         if self.standby is not None:
@@ -257,22 +264,24 @@ class Feed:
             except MessagingError as error:
                 _logger.debug("turn not kept reason=%s", error.message)
 
-    async def _keep_following(self) -> None:
+    async def _keep_following(self, is_known: bool) -> None:
         while True:
+            # without its symbols a feed is deaf
+            wait_s = self.options.symbols_every if is_known else min(_UNKNOWN_S, self.options.symbols_every)
             try:
-                async with asyncio.timeout(self.options.symbols_every):
+                async with asyncio.timeout(wait_s):
                     await self._look_again.wait()
             except TimeoutError:
                 pass
             self._look_again.clear()
-            await self._follow()
+            is_known = await self._follow()
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
         try:
             symbols = tuple(dict.fromkeys(await asyncio.to_thread(self._symbols)))
         except (StorageError, UniverseError) as error:
             self.state.note(error.message)
-            return
+            return False
         added = [symbol for symbol in symbols if symbol not in set(self._followed)]
         if symbols != self._followed:
             _logger.info("symbols followed=%d added=%d", len(symbols), len(added))
@@ -281,3 +290,4 @@ class Feed:
             self.state.symbols = len(symbols)
             if self.state.is_connected:
                 self.gaps.want(added, None)
+        return True

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tickstock_pipeline.errors import ProviderRefusedError
+from tickstock_pipeline.errors import DatabaseUnreachableError, ProviderRefusedError
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.messaging.channels import HEALTH, QUOTES
@@ -314,3 +314,19 @@ def test_a_second_feed_stands_by_until_the_first_ends(make_feed: MakeFeed, serve
             assert server.stream.n_clients == 1
             first.stop()
             second.until_connected()
+
+
+def test_a_feed_that_cannot_read_its_symbols_at_the_start_asks_again_soon(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, hasty: Any
+) -> None:
+    answers: list[list[str]] = []
+
+    def symbols() -> list[str]:
+        answers.append(["IBM"])
+        if len(answers) == 1:
+            raise DatabaseUnreachableError("It is starting up.")
+        return answers[-1]
+
+    with make_feed(symbols=symbols, options=replace(hasty, symbols_every=3_600.0)) as running:
+        server.stream.play(SESSION, SESSION).wait(20)
+        running.until(lambda: len(running.bars()) == len(minutes["IBM"]), "all bars")
