@@ -34,7 +34,7 @@ def followed(bars: Bars, n_updates: int) -> WarmSeries:
         series.update(bar)
     midnight = np.datetime64("2026-03-02", "us")
     window = LiveWindow(Timeframe.MINUTE, 2026, midnight, midnight, midnight)
-    return WarmSeries(series, window, 1, len(bars), True, (), None)
+    return WarmSeries(series, window, 1, len(bars), True, (), None, covered_at=None)
 
 
 def rows(bars: Bars) -> list[BarRow]:
