@@ -57,12 +57,12 @@ class LiveSeries:
 
     __slots__ = ("_checkpoint", "_checkpoint_at", "_next_checkpoint", "_recent", "_state", "newest", "plan", "symbol")
 
-    def __init__(self, symbol: str, plan: LivePlan, recent: RecentBars) -> None:
+    def __init__(self, symbol: str, plan: LivePlan, recent: RecentBars, state: StreamingState | None) -> None:
         self.symbol = symbol
         self.plan = plan
         self.newest: LiveResult | None = None
         self._recent = recent
-        self._state = self._opened()
+        self._state = state
         # Without a checkpoint all bars are held, and the state can be opened again at any of them.
         self._checkpoint: Checkpoint | None = None
         self._checkpoint_at = 0
@@ -87,7 +87,11 @@ class LiveSeries:
                 f"{bars.timeframe} bars of {bars.symbol} with the definitions of {plan.definitions.timeframe}"
             )
         # The newest bar comes as an update, after the checkpoint, so that it can be revised.
-        series = cls(bars.symbol, plan, RecentBars(bars[:-1]))
+        history = bars[:-1]
+        state = _opened(history, plan)
+        # Not all bars first and the newest in their place then: what stays would stand in the way of their memory.
+        first = 0 if state is None or plan.needs_history else max(0, len(history) - WINDOW_BARS)
+        series = cls(bars.symbol, plan, RecentBars(history[first:], first), state)
         for bar in each_bar(bars[-1:]):
             series.update(bar)
             # Series that start together must not all take their checkpoints at the same bar.
@@ -155,11 +159,6 @@ class LiveSeries:
     def _position_of(self, time: int) -> int:
         return self._recent.position_of(time)
 
-    def _opened(self) -> StreamingState | None:
-        if self._recent.end < self.plan.bars_to_open or self._recent.end == 0:
-            return None
-        return StreamingState.opened(self.plan, self._all_bars())
-
     def _all_bars(self) -> Bars:
         return self._recent.as_bars(self.symbol, self.plan.definitions.timeframe)
 
@@ -167,7 +166,7 @@ class LiveSeries:
         """Go back to before the bar at ``position``; the bars from there on, oldest first."""
         if self._checkpoint is None:
             removed = self._recent.cut(position)
-            self._state = self._opened()
+            self._state = _opened(self._all_bars(), self.plan)
             return removed
         removed = self._recent.cut(self._checkpoint_at)
         self._state = self._checkpoint.restored()
@@ -201,7 +200,7 @@ class LiveSeries:
         analysis = analyse(self._all_bars(), self.plan.definitions)
         newest = len(analysis.bars) - 1
         found = (detections[detections.index == newest] for detections in analysis.detections)
-        self._state = self._opened()
+        self._state = _opened(self._all_bars(), self.plan)
         return LiveResult(analysis.values[-1].copy(), tuple(detections for detections in found if len(detections)))
 
     @property
@@ -271,6 +270,11 @@ def update_many(series: Sequence[LiveSeries], bars: Sequence[Bar]) -> list[LiveR
         else:
             one.newest = LiveResult(next(rows), ())
     return [one.newest for one in series if one.newest is not None]
+
+
+def _opened(bars: Bars, plan: LivePlan) -> StreamingState | None:
+    """The state past all bars from the anchor on, if there are enough of them."""
+    return StreamingState.opened(plan, bars) if len(bars) >= max(plan.bars_to_open, 1) else None
 
 
 def _matrix(plan: LivePlan, rows: Sequence[Sequence[float]]) -> FloatArray:

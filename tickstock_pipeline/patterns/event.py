@@ -81,7 +81,7 @@ class EventPattern:
         # What averages look back on, the series keeps for them.
         series.hold(WINDOW_BARS if self.averages else self.window(parameters))
         for period in self.averages:
-            series.average(int(parameters[period]))
+            series.averages(int(parameters[period]), series.length - 1)
         return LiveEvent(self.judge, series, parameters, self.window(parameters) - 1)
 
     def function(
