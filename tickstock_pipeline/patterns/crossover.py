@@ -46,7 +46,7 @@ def _judge(side: int, bars: Series, at: int, parameters: Parameters) -> Detectio
     if not lead_before <= _EQUAL * slow_before:
         return None
     unit = bars.atr[i]
-    close, relative_volume = bars.close[i], bars.relative_volume[i]
+    close, relative_volume = bars.close[i], bars.relative_volume(at)
     if unit > 0.0:
         angle = (lead - lead_before) / unit
         slope = side * (slow - slow_before) / unit

@@ -18,7 +18,7 @@ from tickstock_pipeline.patterns.pivots import PivotTracker
 ATR_BARS = 14
 """True ranges in an average true range; a simple mean, so that it remembers no more bars than these."""
 
-_COLUMNS = ("high", "low", "close", "volume", "atr", "relative_volume")
+_COLUMNS = ("high", "low", "close", "volume", "atr")
 _READ_OFTEN = ("high", "low", "close", "atr")
 _EXACT = 2.0**53
 _SPARE_BARS = 16  # held beyond the history asked for, so that bars are dropped many at a time
@@ -34,7 +34,6 @@ class Series(ABC):
     high, low, close : prices; the open is of no use to a formation
     volume : shares
     atr : mean of the :data:`ATR_BARS` true ranges up to and with the bar's own
-    relative_volume : over the mean of the bars before, as in :mod:`tickstock_pipeline.patterns.measures`
     """
 
     __slots__ = (*_COLUMNS, "_trackers", "base", "length")
@@ -42,8 +41,12 @@ class Series(ABC):
     def __init__(self, length: int, columns: Sequence[Sequence[float]]) -> None:
         self.base = 0
         self.length = length
-        self.high, self.low, self.close, self.volume, self.atr, self.relative_volume = columns
+        self.high, self.low, self.close, self.volume, self.atr = columns
         self._trackers: dict[float, PivotTracker] = {}
+
+    @abstractmethod
+    def relative_volume(self, at: int) -> float:
+        """Volume over the mean of the bars before, as in :mod:`tickstock_pipeline.patterns.measures`."""
 
     @abstractmethod
     def averages(self, period: int, at: int) -> tuple[float, float]:
@@ -63,7 +66,7 @@ class CompleteSeries(Series):
     average_of : period → simple moving averages of the close, (n_bars,) float64
     """
 
-    __slots__ = ("_average_of", "_averages", "arrays")
+    __slots__ = ("_average_of", "_averages", "_relative_volume", "arrays")
 
     def __init__(self, arrays: Mapping[str, FloatArray], average_of: Callable[[int], FloatArray]) -> None:
         # A list is read fastest; an array is made faster, and read for few bars.
@@ -72,8 +75,13 @@ class CompleteSeries(Series):
             [arrays[name].tolist() if name in _READ_OFTEN else _packed(arrays[name]) for name in _COLUMNS],
         )
         self.arrays = arrays
+        self._relative_volume = _packed(arrays["relative_volume"])
         self._average_of = average_of
         self._averages: dict[int, array[float]] = {}
+
+    def relative_volume(self, at: int) -> float:
+        """See :meth:`Series.relative_volume`."""
+        return self._relative_volume[at]
 
     def averages(self, period: int, at: int) -> tuple[float, float]:
         """See :meth:`Series.averages`."""
@@ -106,12 +114,13 @@ class LiveSeries(Series):
     """
 
     __slots__ = (
-        "_closes",
+        "_averages",
+        "_earlier_closes",
         "_held",
         "_held_closes",
         "_is_marked",
-        "_newest_averages",
         "_ranges",
+        "_relative_volume",
         "_volume_bars",
         "history",
     )
@@ -121,7 +130,6 @@ class LiveSeries(Series):
     close: "array[float]"
     volume: "array[float]"
     atr: "array[float]"
-    relative_volume: "array[float]"
 
     def __init__(self, history: CompleteSeries, volume_bars: int) -> None:
         super().__init__(history.length, [array("d") for _ in _COLUMNS])
@@ -131,23 +139,28 @@ class LiveSeries(Series):
         self._is_marked = False
         # The newest true ranges, newest first
         self._ranges: array[float] = array("d")
-        # Averages look back on more bars than anything else does, and on their closes only.
-        self._closes: array[float] = array("d")
+        self._relative_volume = nan
+        # Averages look back on more bars than anything else does, and on their closes only: those before the bars held.
+        self._earlier_closes: array[float] = array("d")
         self._held_closes = 0
-        self._newest_averages: dict[int, tuple[float, float]] = {}
+        self._averages: dict[int, tuple[float, float]] = {}
 
     def hold(self, bars: int) -> None:
         """Keep at least the newest ``bars`` bars."""
         self._held = max(self._held, bars)
 
+    def relative_volume(self, at: int) -> float:
+        """See :meth:`Series.relative_volume`; ``at`` is the newest bar."""
+        return self._relative_volume
+
     def averages(self, period: int, at: int) -> tuple[float, float]:
         """See :meth:`Series.averages`; ``at`` is the newest bar."""
-        if period not in self._newest_averages:
+        if period not in self._averages:
             history = self.complete_history()
             newest = history.averages(period, history.length - 1) if history.length else (nan, nan)
-            self._newest_averages[period] = newest
+            self._averages[period] = newest
             self._held_closes = max(self._held_closes, period)
-        return self._newest_averages[period]
+        return self._averages[period]
 
     def pivots(self, reversal: float) -> PivotTracker:
         """See :meth:`Series.pivots`."""
@@ -172,9 +185,8 @@ class LiveSeries(Series):
         self.close.append(close)
         self.volume.append(volume)
         self.atr.append(self._newest_atr())
-        self.relative_volume.append(self._newest_relative_volume())
+        self._relative_volume = self._newest_relative_volume()
         if self._held_closes:
-            self._closes.append(close)
             self._average()
         at = self.length
         self.length = at + 1
@@ -191,17 +203,15 @@ class LiveSeries(Series):
         """
         self._drop_old_bars()
         self._is_marked = True
-        trackers = [tracker.state() for tracker in self._trackers.values()]
-        return self.length, len(self._closes), trackers
+        return self.length, *(tracker.state() for tracker in self._trackers.values())
 
     def restore(self, state: tuple[Any, ...]) -> None:
         """Come back to the bar at which :meth:`state` was asked for last, from any later one, torn or not."""
-        self.length, n_closes, trackers = state
+        self.length, *trackers = state
         for name in _COLUMNS:
             del getattr(self, name)[self.length - self.base :]
         self._ranges = _true_ranges(self.high, self.low, self.close)
-        del self._closes[n_closes:]
-        if self._held_closes:
+        if self._held_closes and self.length:
             self._average()
         for tracker, earlier in zip(self._trackers.values(), trackers, strict=True):
             tracker.restore(earlier)
@@ -224,8 +234,7 @@ class LiveSeries(Series):
         for name in _COLUMNS:
             getattr(self, name).extend(getattr(history, name)[self.base :])
         self._ranges = _true_ranges(self.high, self.low, self.close)
-        if self._held_closes:
-            self._closes.extend(history.close[-self._held_closes :])
+        self._earlier_closes.extend(history.close[max(0, history.length - self._held_closes) : self.base])
         self.history = None
 
     def _newest_atr(self) -> float:
@@ -251,9 +260,9 @@ class LiveSeries(Series):
 
     def _average(self) -> None:
         # Newest first, one after the other, as the arrays of a batch are summed; np.sum would add pairwise.
-        newest_first = np.array(self._closes[-self._held_closes :])[::-1]
+        newest_first = np.frombuffer(self._earlier_closes + self.close)[: -self._held_closes - 1 : -1]
         sums = np.add.accumulate(newest_first)
-        averages = self._newest_averages
+        averages = self._averages
         for period, (_, before) in averages.items():
             averages[period] = before, float(sums[period - 1]) / period if period <= len(sums) else nan
 
@@ -261,10 +270,12 @@ class LiveSeries(Series):
         surplus = len(self.close) - self._held
         if surplus <= 0:
             return
+        earlier = self._earlier_closes
+        earlier.extend(self.close[:surplus])
+        del earlier[: max(0, len(earlier) - max(0, self._held_closes - self._held))]
         for name in _COLUMNS:
             del getattr(self, name)[:surplus]
         self.base += surplus
-        del self._closes[: max(0, len(self._closes) - self._held_closes)]
 
 
 def _true_range(top: float, bottom: float, before: float) -> float:
