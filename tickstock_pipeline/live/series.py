@@ -11,8 +11,8 @@
 
 import math
 import zlib
+from array import array
 from collections.abc import Sequence
-from itertools import chain
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -52,15 +52,13 @@ class LiveSeries:
     ----------
     symbol : whose bars these are
     plan : how its definitions are followed
-    newest : the analysis of the newest bar; None: there is no bar yet
     """
 
-    __slots__ = ("_checkpoint", "_checkpoint_at", "_next_checkpoint", "_recent", "_state", "newest", "plan", "symbol")
+    __slots__ = ("_checkpoint", "_checkpoint_at", "_next_checkpoint", "_recent", "_state", "plan", "symbol")
 
     def __init__(self, symbol: str, plan: LivePlan, recent: RecentBars, state: StreamingState | None) -> None:
         self.symbol = symbol
         self.plan = plan
-        self.newest: LiveResult | None = None
         self._recent = recent
         self._state = state
         # Without a checkpoint all bars are held, and the state can be opened again at any of them.
@@ -254,22 +252,30 @@ def update_many(series: Sequence[LiveSeries], bars: Sequence[Bar]) -> list[LiveR
             raise ValueError(f"{one.symbol}: the bar of {_written(bar.time)} is not newer than the newest one")
         if one.plan is not plan:
             raise ValueError(f"{one.symbol} follows another plan than {series[0].symbol}")
-    advances = [one._take(bar) for one, bar in zip(series, bars, strict=True)]
-    streamed = [(place, *advance) for place, advance in enumerate(advances) if advance is not None]
-    marked = [MarkedBar(place, series[place]._recent, marks) for place, _, marks, _ in streamed if any(marks)]
-    detected = graded_marks(plan, marked)
-    for place, _, _, found in streamed:
-        if found:
-            detected.setdefault(place, []).extend(found)
-    rows = iter(_matrix(plan, [values for _, values, _, _ in streamed]))
-    for place, (one, advance) in enumerate(zip(series, advances, strict=True)):
+    results: list[LiveResult | None] = [None] * len(series)
+    places, marked, found = [], [], {}
+    # In numbers, not in objects, of which a thousand series would leave more than their state takes
+    streamed = array("d")
+    for place, (one, bar) in enumerate(zip(series, bars, strict=True)):
+        advance = one._take(bar)
         if advance is None:
-            one.newest = one._analysed()
-        elif place in detected or one._has_more_to_do:
-            one.newest = one._completed(next(rows), detected.get(place, []))
+            continue
+        values, marks, detections = advance
+        places.append(place)
+        streamed.fromlist(values)
+        if any(marks):
+            marked.append(MarkedBar(place, one._recent, marks))
+        if detections:
+            found[place] = detections
+    detected = graded_marks(plan, marked)
+    for place, detections in found.items():
+        detected.setdefault(place, []).extend(detections)
+    for place, row in zip(places, _matrix(plan, streamed, len(places)), strict=True):
+        if place in detected or series[place]._has_more_to_do:
+            results[place] = series[place]._completed(row, detected.get(place, []))
         else:
-            one.newest = LiveResult(next(rows), ())
-    return [one.newest for one in series if one.newest is not None]
+            results[place] = LiveResult(row, ())
+    return [one._analysed() if result is None else result for one, result in zip(series, results, strict=True)]
 
 
 def _opened(bars: Bars, plan: LivePlan) -> StreamingState | None:
@@ -277,11 +283,10 @@ def _opened(bars: Bars, plan: LivePlan) -> StreamingState | None:
     return StreamingState.opened(plan, bars) if len(bars) >= max(plan.bars_to_open, 1) else None
 
 
-def _matrix(plan: LivePlan, rows: Sequence[Sequence[float]]) -> FloatArray:
+def _matrix(plan: LivePlan, streamed: "array[float]", n_rows: int) -> FloatArray:
     """(n_rows, n_outputs) float64 of what the plan's calls yielded; no infinity, as in a batch."""
-    values = np.full((len(rows), len(plan.min_bars)), np.nan)
-    shape = len(rows), len(plan.columns)
-    values[:, plan.columns] = np.fromiter(chain.from_iterable(rows), np.float64, shape[0] * shape[1]).reshape(shape)
+    values = np.full((n_rows, len(plan.min_bars)), np.nan)
+    values[:, plan.columns] = np.array(streamed).reshape(n_rows, len(plan.columns))
     infinite = np.isinf(values)
     if infinite.any():
         values[infinite] = np.nan
