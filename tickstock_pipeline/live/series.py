@@ -11,8 +11,8 @@
 
 import math
 import zlib
+from array import array
 from collections.abc import Sequence
-from itertools import chain
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -52,17 +52,15 @@ class LiveSeries:
     ----------
     symbol : whose bars these are
     plan : how its definitions are followed
-    newest : the analysis of the newest bar; None: there is no bar yet
     """
 
-    __slots__ = ("_checkpoint", "_checkpoint_at", "_next_checkpoint", "_recent", "_state", "newest", "plan", "symbol")
+    __slots__ = ("_checkpoint", "_checkpoint_at", "_next_checkpoint", "_recent", "_state", "plan", "symbol")
 
-    def __init__(self, symbol: str, plan: LivePlan, recent: RecentBars) -> None:
+    def __init__(self, symbol: str, plan: LivePlan, recent: RecentBars, state: StreamingState | None) -> None:
         self.symbol = symbol
         self.plan = plan
-        self.newest: LiveResult | None = None
         self._recent = recent
-        self._state = self._opened()
+        self._state = state
         # Without a checkpoint all bars are held, and the state can be opened again at any of them.
         self._checkpoint: Checkpoint | None = None
         self._checkpoint_at = 0
@@ -87,7 +85,11 @@ class LiveSeries:
                 f"{bars.timeframe} bars of {bars.symbol} with the definitions of {plan.definitions.timeframe}"
             )
         # The newest bar comes as an update, after the checkpoint, so that it can be revised.
-        series = cls(bars.symbol, plan, RecentBars(bars[:-1]))
+        history = bars[:-1]
+        state = _opened(history, plan)
+        # Not all bars first and the newest in their place then: what stays would stand in the way of their memory.
+        first = 0 if state is None or plan.needs_history else max(0, len(history) - WINDOW_BARS)
+        series = cls(bars.symbol, plan, RecentBars(history[first:], first), state)
         for bar in each_bar(bars[-1:]):
             series.update(bar)
             # Series that start together must not all take their checkpoints at the same bar.
@@ -155,11 +157,6 @@ class LiveSeries:
     def _position_of(self, time: int) -> int:
         return self._recent.position_of(time)
 
-    def _opened(self) -> StreamingState | None:
-        if self._recent.end < self.plan.bars_to_open or self._recent.end == 0:
-            return None
-        return StreamingState.opened(self.plan, self._all_bars())
-
     def _all_bars(self) -> Bars:
         return self._recent.as_bars(self.symbol, self.plan.definitions.timeframe)
 
@@ -167,7 +164,7 @@ class LiveSeries:
         """Go back to before the bar at ``position``; the bars from there on, oldest first."""
         if self._checkpoint is None:
             removed = self._recent.cut(position)
-            self._state = self._opened()
+            self._state = _opened(self._all_bars(), self.plan)
             return removed
         removed = self._recent.cut(self._checkpoint_at)
         self._state = self._checkpoint.restored()
@@ -201,7 +198,7 @@ class LiveSeries:
         analysis = analyse(self._all_bars(), self.plan.definitions)
         newest = len(analysis.bars) - 1
         found = (detections[detections.index == newest] for detections in analysis.detections)
-        self._state = self._opened()
+        self._state = _opened(self._all_bars(), self.plan)
         return LiveResult(analysis.values[-1].copy(), tuple(detections for detections in found if len(detections)))
 
     @property
@@ -255,29 +252,41 @@ def update_many(series: Sequence[LiveSeries], bars: Sequence[Bar]) -> list[LiveR
             raise ValueError(f"{one.symbol}: the bar of {_written(bar.time)} is not newer than the newest one")
         if one.plan is not plan:
             raise ValueError(f"{one.symbol} follows another plan than {series[0].symbol}")
-    advances = [one._take(bar) for one, bar in zip(series, bars, strict=True)]
-    streamed = [(place, *advance) for place, advance in enumerate(advances) if advance is not None]
-    marked = [MarkedBar(place, series[place]._recent, marks) for place, _, marks, _ in streamed if any(marks)]
-    detected = graded_marks(plan, marked)
-    for place, _, _, found in streamed:
-        if found:
-            detected.setdefault(place, []).extend(found)
-    rows = iter(_matrix(plan, [values for _, values, _, _ in streamed]))
-    for place, (one, advance) in enumerate(zip(series, advances, strict=True)):
+    results: list[LiveResult | None] = [None] * len(series)
+    places, marked, found = [], [], {}
+    # In numbers, not in objects, of which a thousand series would leave more than their state takes
+    streamed = array("d")
+    for place, (one, bar) in enumerate(zip(series, bars, strict=True)):
+        advance = one._take(bar)
         if advance is None:
-            one.newest = one._analysed()
-        elif place in detected or one._has_more_to_do:
-            one.newest = one._completed(next(rows), detected.get(place, []))
+            continue
+        values, marks, detections = advance
+        places.append(place)
+        streamed.fromlist(values)
+        if any(marks):
+            marked.append(MarkedBar(place, one._recent, marks))
+        if detections:
+            found[place] = detections
+    detected = graded_marks(plan, marked)
+    for place, detections in found.items():
+        detected.setdefault(place, []).extend(detections)
+    for place, row in zip(places, _matrix(plan, streamed, len(places)), strict=True):
+        if place in detected or series[place]._has_more_to_do:
+            results[place] = series[place]._completed(row, detected.get(place, []))
         else:
-            one.newest = LiveResult(next(rows), ())
-    return [one.newest for one in series if one.newest is not None]
+            results[place] = LiveResult(row, ())
+    return [one._analysed() if result is None else result for one, result in zip(series, results, strict=True)]
 
 
-def _matrix(plan: LivePlan, rows: Sequence[Sequence[float]]) -> FloatArray:
+def _opened(bars: Bars, plan: LivePlan) -> StreamingState | None:
+    """The state past all bars from the anchor on, if there are enough of them."""
+    return StreamingState.opened(plan, bars) if len(bars) >= max(plan.bars_to_open, 1) else None
+
+
+def _matrix(plan: LivePlan, streamed: "array[float]", n_rows: int) -> FloatArray:
     """(n_rows, n_outputs) float64 of what the plan's calls yielded; no infinity, as in a batch."""
-    values = np.full((len(rows), len(plan.min_bars)), np.nan)
-    shape = len(rows), len(plan.columns)
-    values[:, plan.columns] = np.fromiter(chain.from_iterable(rows), np.float64, shape[0] * shape[1]).reshape(shape)
+    values = np.full((n_rows, len(plan.min_bars)), np.nan)
+    values[:, plan.columns] = np.array(streamed).reshape(n_rows, len(plan.columns))
     infinite = np.isinf(values)
     if infinite.any():
         values[infinite] = np.nan

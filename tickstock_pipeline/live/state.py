@@ -4,6 +4,7 @@ A checkpoint of it is how a series goes back to a bar before a correction.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Self
 
 from tickstock_pipeline.indicators.inputs import Inputs
@@ -28,7 +29,7 @@ of the definition and the detection of each pattern found."""
 class StreamingState:
     """Handles and followed patterns of one series; see :meth:`opened`."""
 
-    __slots__ = ("_formations", "_groups", "_handles", "_patterns", "_plan", "_recognisers")
+    __slots__ = ("_formations", "_groups", "_patterns", "_plan", "_recognisers")
 
     def __init__(
         self,
@@ -38,15 +39,15 @@ class StreamingState:
         patterns: Sequence[LivePattern],
     ) -> None:
         self._plan = plan
-        self._handles = handles
         self._formations = formations
         self._patterns = patterns
         groups: dict[_Fields, tuple[list[_Handle], list[_Handle]]] = {}
         for streamed, handle in zip(plan.calls, handles, strict=False):
             single, several = groups.setdefault(streamed.fields, ([], []))
             (single if len(streamed.columns) == 1 else several).append(handle)
-        self._groups = tuple((fields, *updates) for fields, updates in groups.items())
-        self._recognisers: list[_Handle] = list(handles[len(plan.calls) :])
+        # In the order of the plan's calls, as that has those with the same fields next to each other
+        self._groups = tuple((fields, tuple(single), tuple(several)) for fields, (single, several) in groups.items())
+        self._recognisers = tuple(handles[len(plan.calls) :])
 
     @classmethod
     def opened(cls, plan: LivePlan, bars: Bars) -> Self | None:
@@ -73,8 +74,9 @@ class StreamingState:
         """What it takes to come back to this bar."""
         followed = None
         if self._formations is not None:
-            followed = self._formations.state(), [pattern.state() for pattern in self._patterns]
-        handles = [handle.copy() for handle in self._handles]
+            followed = self._formations.state(), tuple([pattern.state() for pattern in self._patterns])
+        values = chain.from_iterable(chain(single, several) for _, single, several in self._groups)
+        handles = tuple([handle.copy() for handle in chain(values, self._recognisers)])
         return Checkpoint(self._plan, handles, self._formations, self._patterns, followed)
 
     def advance(self, bar: Bar, position: int) -> Advance:

@@ -69,7 +69,7 @@ def _judge(bars: Series, at: int, parameters: Parameters) -> Detection | None:
     height = top - bottom
     distance = side * (close - level) / unit
     tightness = height / unit / sqrt(lookback)
-    relative_volume = bars.relative_volume[i]
+    relative_volume = bars.relative_volume(at)
     return Detection(
         direction=side,
         confidence=mean_of_four(

@@ -37,18 +37,16 @@ def _candidates(side: int, measures: Measures, parameters: Parameters) -> IntArr
 
 def _judge(side: int, bars: Series, at: int, parameters: Parameters) -> Detection | None:
     i = at - bars.base
-    fasts = bars.average(int(parameters["fast_period"]))
-    slows = bars.average(int(parameters["slow_period"]))
-    slow = slows[i]
-    lead = side * (fasts[i] - slow)
+    fast_before, fast = bars.averages(int(parameters["fast_period"]), at)
+    slow_before, slow = bars.averages(int(parameters["slow_period"]), at)
+    lead = side * (fast - slow)
     if not lead > _EQUAL * slow:
         return None
-    slow_before = slows[i - 1]
-    lead_before = side * (fasts[i - 1] - slow_before)
+    lead_before = side * (fast_before - slow_before)
     if not lead_before <= _EQUAL * slow_before:
         return None
     unit = bars.atr[i]
-    close, relative_volume = bars.close[i], bars.relative_volume[i]
+    close, relative_volume = bars.close[i], bars.relative_volume(at)
     if unit > 0.0:
         angle = (lead - lead_before) / unit
         slope = side * (slow - slow_before) / unit

@@ -81,7 +81,7 @@ class EventPattern:
         # What averages look back on, the series keeps for them.
         series.hold(WINDOW_BARS if self.averages else self.window(parameters))
         for period in self.averages:
-            series.average(int(parameters[period]))
+            series.averages(int(parameters[period]), series.length - 1)
         return LiveEvent(self.judge, series, parameters, self.window(parameters) - 1)
 
     def function(
@@ -131,7 +131,7 @@ def _spike_candidates(measures: Measures, parameters: Parameters) -> IntArray:
 
 def _judge_spike(bars: Series, at: int, parameters: Parameters) -> Detection | None:
     i = at - bars.base
-    relative_volume, multiple = bars.relative_volume[i], parameters["multiple"]
+    relative_volume, multiple = bars.relative_volume(at), parameters["multiple"]
     if relative_volume < multiple:
         return None
     change = bars.close[i] - bars.close[i - 1]
@@ -187,7 +187,7 @@ def _judge_gap(bars: Series, at: int, parameters: Parameters) -> Detection | Non
     furthest = max(bars.high[before]) if side > 0 else min(bars.low[before])
     clearance = side * (near - furthest) / unit
     held = location(side, bars, i)
-    relative_volume = bars.relative_volume[i]
+    relative_volume = bars.relative_volume(at)
     both_levels = levels(side, bars.close[i], far, 0.0)
     return Detection(
         direction=side,

@@ -137,7 +137,7 @@ class FlagWatch(Watch[_Flag]):
         high, low = (bars.high[i], bars.low[i]) if side > 0 else (-bars.low[i], -bars.high[i])
         setup.lowest = min(setup.lowest, low)
         setup.slope = max(setup.slope, (high - setup.top) / (at - setup.pole_at))
-        setup.volume += bars.relative_volume[i]
+        setup.volume += bars.relative_volume(at)
         is_deep = setup.top - setup.lowest > self._parameters["retracement"] * setup.height
         if high > setup.top or is_deep or at - setup.pole_at > self._parameters["max_bars"]:
             self.setup = None

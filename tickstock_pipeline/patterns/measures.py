@@ -5,7 +5,7 @@ series begins changes nothing once it has :data:`WINDOW_BARS` bars. Sums run ove
 order: the same window gives the same bits at any position.
 """
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -97,19 +97,16 @@ class Measures:
 
     def average(self, period: int) -> FloatArray:
         """Mean of the ``period`` closes up to and with the bar's own; NaN before the bar before :attr:`first`."""
-        if period not in self._averages:
-            average = np.full(len(self), np.nan)
-            start = max(0, self.first - period)
-            average[start:] = _sum_until(self.column("close")[start:], period) / period
-            self._averages[period] = average
-        return self._averages[period]
+        return _average(self.column("close"), self.first, self._averages, period)
 
     @cached_property
     def series(self) -> CompleteSeries:
         """The bars one value at a time, for formations that are followed from bar to bar."""
         columns = {name: self.column(name) for name in ("high", "low", "close", "volume")}
+        # Not :meth:`average`: in a cycle with its measures, all of it would stay until the garbage collector finds it.
+        average = partial(_average, columns["close"], self.first, self._averages)
         return CompleteSeries(
-            {**columns, "atr": self.average_true_range, "relative_volume": self.relative_volume}, self.average
+            {**columns, "atr": self.average_true_range, "relative_volume": self.relative_volume}, average
         )
 
     @cached_property
@@ -172,6 +169,16 @@ class Measures:
         for lag in range(1, count):
             total += values.take(last - lag)
         return total
+
+
+def _average(close: FloatArray, first: int, known: dict[int, FloatArray], period: int) -> FloatArray:
+    """See :meth:`Measures.average`; ``known`` are those computed before."""
+    if period not in known:
+        average = np.full(len(close), np.nan)
+        start = max(0, first - period)
+        average[start:] = _sum_until(close[start:], period) / period
+        known[period] = average
+    return known[period]
 
 
 def _sum_until(values: FloatArray, count: int) -> FloatArray:

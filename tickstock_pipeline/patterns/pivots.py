@@ -47,7 +47,7 @@ class PivotTracker:
     Parameters
     ----------
     reversal : average true ranges, > 0
-    keeps_all : whether to keep every pivot; otherwise the last :data:`RECENT_PIVOTS` or a few more
+    keeps_all : whether to keep every pivot; otherwise the last :data:`RECENT_PIVOTS`
 
     Attributes
     ----------
@@ -146,5 +146,5 @@ class PivotTracker:
     def _add(self, pivot: Pivot) -> None:
         self.pivots.append(pivot)
         self.known_at = pivot.known_at
-        if not self._keeps_all and len(self.pivots) > 2 * RECENT_PIVOTS:
-            del self.pivots[:-RECENT_PIVOTS]
+        if not self._keeps_all and len(self.pivots) > RECENT_PIVOTS:
+            del self.pivots[0]

@@ -283,7 +283,7 @@ def completed(
     prices : levels
     context : besides the relative volume
     """
-    relative_volume = bars.relative_volume[at - bars.base]
+    relative_volume = bars.relative_volume(at)
     return Detection(
         direction=direction,
         confidence=mean_of_four(*form, graded(relative_volume, 0.5, 2.0)),
