@@ -193,7 +193,7 @@ def _write(
     definitions = active.plan.definitions
     write_bar_indicators(connection, definitions, items)
     found, retracted = replace_detections(connection, timeframe, items, items)
-    write_latest_indicators(connection, definitions, items)
+    write_latest_indicators(connection, items)
     coverage = [row for reading in current for row in _coverage(desk, active, reading)]
     covered_at = record_coverage(connection, coverage)
     written.covered = {reading.symbol: {} for reading in current}

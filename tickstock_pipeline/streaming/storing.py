@@ -174,12 +174,12 @@ def _write_tails(
     window, definitions = attempt.window, active.plan.definitions
     ordered = [tails[symbol] for symbol in sorted(tails)]
     keys: list[BarKey] = []
-    newest: dict[str, int] = {}
+    newest: list[int] = []
     for tail in ordered:
         keys += [(tail.symbol, bar.time) for bar in tail.bars]
-        newest[tail.symbol] = len(keys) - 1
+        newest.append(len(keys) - 1)
     values = values_of(ordered)
-    write_values(connection, definitions, active.layout, keys, values, newest)
+    write_values(connection, window.timeframe, active.layout, keys, values, newest)
     marked = [tail for tail in ordered if tail.is_revised or any(result.detections for result in tail.results)]
     items = {tail.symbol: window_of_tail(warm[tail.symbol], tail, desk.calendar) for tail in marked}
     replaced = [items[tail.symbol] for tail in marked if tail.is_revised]
