@@ -162,8 +162,7 @@ class Background:
                     is_analysed=self._breaker.state == "closed",
                     received_at=seen_at,
                 )
-                for told in stored.told:
-                    self._publisher.publish(told.outbox_id, told.messages)
+                self._publisher.publish(stored.told)
                 self._count_patterns(stored.n_patterns)
                 if stored.analysis_error:
                     self._breaker.saw_failure(stored.analysis_error)
@@ -191,8 +190,7 @@ class Background:
         finally:
             if not done:
                 self._desk.book.wait(timeframe, symbols)
-        for told in result.told:
-            self._publisher.publish(told.outbox_id, told.messages)
+        self._publisher.publish(result.told)
         now = self._clock()
         for symbol in result.again:
             self._retries[timeframe, symbol] = now + _AGAIN_S

@@ -232,6 +232,7 @@ def _open_periods_of_minutes(
         opened[OpenPeriod(symbol, day.timeframe, day.key)] = None
     attempt.opened = list(opened)
     add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
+    dates = {day: np.datetime64(day, "us").astype("datetime64[D]").item() for day in set(first_day.values())}
     changes = [
         InputChange(
             into,
@@ -239,7 +240,7 @@ def _open_periods_of_minutes(
             attempt.window.year,
             before[symbol].year_revision,
             after[symbol].year_revision,
-            np.datetime64(day, "us").astype("datetime64[D]").item(),
+            dates[day],
         )
         for symbol, day in first_day.items()
         for into in (Timeframe.HOURLY, Timeframe.DAILY)

@@ -160,6 +160,4 @@ class BarTaker:
                 is_told = (symbol, row.time) in stored.written or entry.is_repeat
                 if is_told and entry.via != VIA_CONSUMER:
                     raws.append(entry.raw)
-        self._publisher.publish_bars(raws)
-        for told in stored.told:
-            self._publisher.publish(told.outbox_id, told.messages)
+        self._publisher.publish(stored.told, raws)
