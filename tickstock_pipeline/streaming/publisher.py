@@ -25,6 +25,8 @@ KEPT_EVENTS = 100_000
 _OTHERS_BUSINESS_S = 2.0
 # A worker that begins cannot know whether it has seen this run of the server; its predecessor may have died with it.
 _RECENT_RESTART_S = 60.0
+# The server counts whole seconds from a whole second: it may have been started that much later than it says.
+_CLOCK_S = 1.0
 
 # Thousands of messages at once: as commands of their own, each would cost the client 40 µs, most of it for the answer.
 # What the stream of patterns refuses must not keep the messages after it from being sent.
@@ -87,7 +89,7 @@ class Publisher:
             if not is_other:
                 mark_published(connection, marks)
             if is_other or (not self._run and run.age_s < _RECENT_RESTART_S):
-                n_again = take_back(connection, restarted_s_ago=run.age_s) + is_other * len(marks)
+                n_again = take_back(connection, restarted_s_ago=max(run.age_s - _CLOCK_S, 0.0)) + is_other * len(marks)
                 _logger.info("redis has restarted rows_to_publish_again=%d", n_again)
             rows = left_over(connection, older_than_s=_OTHERS_BUSINESS_S)
             for row in rows:
