@@ -53,7 +53,7 @@ _PARTS: dict[str, list[Place]] = {
 }
 _engine: sa.Engine | None = None
 """Of a process that is one of several."""
-_RESULTS = ("bar_indicators", "daily_patterns", "daily_indicators", "analysis_coverage")
+_RESULTS = ("bar_indicators", "daily_patterns", "latest_indicators", "analysis_coverage")
 
 
 @dataclass(frozen=True)

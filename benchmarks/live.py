@@ -1,7 +1,8 @@
 """The live worker on real servers: from a bar on the stream to committed and published, stage by stage.
 
-One process sends bars and is the worker, so a figure holds the sender's XADD, the worker's read, all of PostgreSQL's
-work with ``fsync`` on, and the publication. What it does not hold is the wait of a sleeping process for its turn.
+One process sends bars and is the worker, so a figure holds the sender's appending, the worker's read, all of
+PostgreSQL's work with ``fsync`` on, and the publication. What it does not hold is the wait of a sleeping process for
+its turn. Memory is that of a worker in a process of its own, which takes the streams over at the end.
 """
 
 import gc
@@ -9,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +28,25 @@ from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
+from tickstock_pipeline.messaging.bar_reader import BarReader
 from tickstock_pipeline.messaging.bar_stream import BarStream
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.streaming import announcing, desk, storing, taking
 from tickstock_pipeline.streaming.breaker import Limits
+from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline.streaming.worker import LiveWorker, worker_engine
 
 SYMBOLS = 1000
 HISTORY = 300
 SINGLE_BARS = 300
 BURSTS = 20
+UNLIMITED = Limits(cpu_percent=1e9, lag_s=1e9, busy_lag_s=1e9)
 
 STAGES: dict[str, list[Place]] = {
+    "append to the streams": [(BarStream, "append")],
+    "read from the streams": [(BarReader, "read")],
     "decode and judge": [(taking, "taken_in")],
     "leases": [(desk, "require_leases")],
     "lock the series": [(storing, "lock_free_inputs")],
@@ -55,21 +63,28 @@ STAGES: dict[str, list[Place]] = {
     ],
     "coverage": [(storing, "record_coverage")],
     "messages and outbox": [(storing, "tell_complete"), (storing, "put")],
+    "commit": [(sa.Transaction, "commit")],
+    "publish": [(Publisher, "publish")],
+    "acknowledge": [(BarReader, "acknowledge")],
 }
 
 
 def measure() -> list[Table]:
-    """A bar at a time, then all symbols at once."""
-    with _worker() as (worker, stream, series):
+    """A bar at a time, then all symbols at once, then the memory of a worker that follows them."""
+    with _worker() as (worker, stream, series, redis_url):
         single = _single(worker, stream, series[0])
         bursts = _bursts(worker, stream, series)
-        memory = psutil.Process().memory_info().rss / 1e6
-    bursts.caption = f"The process, sender included, has {memory:.0f} MB."
+        worker.close()
+        before, after = _memory(libpq_url(worker.desk.engine), redis_url, stream, series)
+    bursts.caption = (
+        f"A worker in a process of its own has {before:.0f} MB before its first bar and {after:.0f} MB, following "
+        f"{len(series)} symbols, after three bursts."
+    )
     return [single, bursts]
 
 
 def _single(worker: LiveWorker, stream: BarStream, bars: Bars) -> Table:
-    coming = _live(bars)[HISTORY:]
+    coming = _live(bars[HISTORY:])
     taken = []
     before = _processor_seconds(worker)
     with split_times(STAGES) as spent:
@@ -83,7 +98,7 @@ def _single(worker: LiveWorker, stream: BarStream, bars: Bars) -> Table:
 
 
 def _bursts(worker: LiveWorker, stream: BarStream, series: Sequence[Bars]) -> Table:
-    coming = [_live(bars)[HISTORY:] for bars in series]
+    coming = [_live(bars[HISTORY:]) for bars in series]
     taken = []
     before = _processor_seconds(worker)
     with split_times(STAGES) as spent:
@@ -97,6 +112,43 @@ def _bursts(worker: LiveWorker, stream: BarStream, series: Sequence[Bars]) -> Ta
     return _table(
         f"{len(series)} symbols' minute at once, XADD to committed and published", taken, spent, _since(before, worker)
     )
+
+
+def _memory(database_url: str, redis_url: str, stream: BarStream, series: Sequence[Bars]) -> tuple[float, float]:
+    """MB of a worker's process before it follows anything, and with all series followed."""
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=_follow, args=(database_url, redis_url, theirs))
+    process.start()
+    before = float(ours.recv())
+    for step in range(BURSTS, BURSTS + 3):
+        stream.append([_live(bars[at : at + 1])[0] for bars in series for at in [HISTORY + SINGLE_BARS + step]])
+        ours.send("go on")
+        after = float(ours.recv())
+    process.join()
+    return before, after
+
+
+def _follow(database_url: str, redis_url: str, parent: "Connection[float, str]") -> None:
+    """A worker that takes in what its parent has appended, each time that it is told to."""
+    engine = worker_engine(database_url, "apart")
+    with connect(redis_url) as client:
+        worker = LiveWorker("apart", engine, client, trading_calendar(), limits=UNLIMITED)
+        worker.prepare()
+        worker.turn()
+        parent.send(_resident_mb())
+        for _ in range(3):
+            parent.recv()
+            worker.turn()
+            while not worker.is_idle:
+                worker.turn()
+            worker.turn()
+            parent.send(_resident_mb())
+        worker.close()
+    engine.dispose()
+
+
+def _resident_mb() -> float:
+    return float(psutil.Process().memory_info().rss) / 1e6
 
 
 def _processor_seconds(worker: LiveWorker) -> tuple[float, float]:
@@ -127,18 +179,18 @@ def _table(title: str, taken: Sequence[float], spent: dict[str, float], processo
     for stage, seconds in spent.items():
         table.add_row(f"  {stage}, mean", f"{seconds / len(taken) * 1e3:.2f}")
     rest = sum(taken) - sum(spent.values())
-    table.add_row("  XADD, read, commit, publish, acknowledge, mean", f"{rest / len(taken) * 1e3:.2f}")
+    table.add_row("  the rest, mean", f"{rest / len(taken) * 1e3:.2f}")
     return table
 
 
 @contextmanager
-def _worker() -> Iterator[tuple[LiveWorker, BarStream, list[Bars]]]:
+def _worker() -> Iterator[tuple[LiveWorker, BarStream, list[Bars], str]]:
     series = [_minutes(number) for number in range(SYMBOLS)]
-    unlimited = Limits(cpu_percent=1e9, lag_s=1e9, busy_lag_s=1e9)
     with database() as engine, tempfile.TemporaryDirectory(prefix="tickstock-benchmark-") as folder:
         server = EmbeddedRedis(Path(folder))
         try:
-            with connect(server.start()) as client:
+            url = server.start()
+            with connect(url) as client:
                 stream = BarStream(client)
                 with engine.begin() as connection:
                     write_bars(connection, [bars[: HISTORY - 1] for bars in series], "benchmark")
@@ -146,9 +198,9 @@ def _worker() -> Iterator[tuple[LiveWorker, BarStream, list[Bars]]]:
                 analyse_partitions(engine, trading_calendar(), Timeframe.MINUTE, partitions)
                 settle(engine)
                 own = worker_engine(libpq_url(engine), "benchmark")
-                worker = LiveWorker("benchmark", own, client, trading_calendar(), limits=unlimited)
+                worker = LiveWorker("benchmark", own, client, trading_calendar(), limits=UNLIMITED)
                 worker.prepare()
-                stream.append([_live(bars)[HISTORY - 1] for bars in series])
+                stream.append([_live(bars[HISTORY - 1 : HISTORY])[0] for bars in series])
                 started = time.perf_counter()
                 worker.turn()
                 while not worker.is_idle:
@@ -157,8 +209,7 @@ def _worker() -> Iterator[tuple[LiveWorker, BarStream, list[Bars]]]:
                 gc.collect()
                 gc.freeze()
                 settle(engine)
-                yield worker, stream, series
-                worker.close()
+                yield worker, stream, series, url
                 own.dispose()
         finally:
             gc.unfreeze()

@@ -12,9 +12,10 @@ from tickstock_pipeline.market.partition import Partition
 
 Item = TypeVar("Item")
 
-# SQLSTATE classes that a value in a row can cause: data exception, integrity constraint violation. A lost connection,
-# a full disk, a missing table or privilege is nobody's fault among the symbols: it must end the whole chunk.
-_CAUSED_BY_DATA = ("22", "23")
+# SQLSTATE classes that a value in a row can cause: data exception, integrity constraint violation; and a row that
+# another transaction holds, where the caller has set how long to wait for locks. A lost connection, a full disk, a
+# missing table or privilege is nobody's fault among the symbols: it must end the whole chunk.
+_CAUSED_BY_DATA = ("22", "23", "55P03")
 _RETRIED = ("40001", "40P01")  # serialization_failure, deadlock_detected
 _MOST_TRIES = 5
 

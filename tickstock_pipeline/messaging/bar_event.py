@@ -6,6 +6,7 @@ What a message may look like is decided here; whether its numbers make a bar is 
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tickstock_pipeline.market.symbol import normalise_symbol
@@ -15,6 +16,9 @@ from tickstock_pipeline.messaging.channels import PRODUCER_MARK
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_LABEL = 40
+# All symbols' bars of a minute have the same time, in a few spellings.
+_TIMES_KEPT = 1000
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class LiveBar(NamedTuple):
@@ -48,7 +52,7 @@ class LiveBar(NamedTuple):
 def encode(bar: LiveBar) -> bytes:
     """The market data event of a bar, as JSON; marked as ours, so that we know it again on ``tickstock_data``."""
     volume: float = int(bar.volume) if bar.volume.is_integer() else bar.volume
-    return json.dumps(
+    return _ENCODER.encode(
         {
             "symbol": bar.symbol,
             "timestamp": timestamp_text(bar.time),
@@ -61,8 +65,7 @@ def encode(bar: LiveBar) -> bytes:
                 "ingestion_latency_ms": bar.ingestion_latency_ms,
                 **PRODUCER_MARK,
             },
-        },
-        separators=(",", ":"),
+        }
     ).encode()
 
 
@@ -108,6 +111,7 @@ def is_ours(raw: bytes) -> bool:
         return False
 
 
+@lru_cache(_TIMES_KEPT)
 def timestamp_text(time: int) -> str:
     """An instant, microseconds since 1970, as events write it: ``2025-08-26T14:30:00.000Z``."""
     moment = _EPOCH + timedelta(microseconds=time)
@@ -141,6 +145,7 @@ def _timeframe(name: str) -> Timeframe:
         raise ValueError(f"the message has an unknown timeframe, {name[:20]!r}") from None
 
 
+@lru_cache(_TIMES_KEPT)
 def _microseconds(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)

@@ -25,6 +25,19 @@ VIA_CONSUMER = b"redis"
 VIA_DATABASE = b"database"
 """Another program has stored the bar in ``ohlcv_1min``: it wants analysis, and is not published as one of ours."""
 
+_ADDED_AT_ONCE = 1000
+# As a command of its own an entry would cost the client 40 µs, most of it for the answer.
+_ADD = """
+for i = 4, #ARGV, 2 do
+    if ARGV[3] == '' then
+        redis.call('XADD', KEYS[tonumber(ARGV[i])], '*', ARGV[1], ARGV[i + 1])
+    else
+        redis.call('XADD', KEYS[tonumber(ARGV[i])], '*', ARGV[1], ARGV[i + 1], ARGV[2], ARGV[3])
+    end
+end
+return redis.status_reply('OK')
+"""
+
 
 def shard_of(symbol: str, n_shards: int) -> int:
     """The shard of a symbol: the same in every process and release."""
@@ -55,10 +68,11 @@ class BarStream:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._client = client
+        self._script = client.register_script(_ADD)
         self.n_shards = shard_count(client)
 
     def append(self, bars: Sequence[LiveBar], *, via: bytes | None = None) -> None:
-        """Add bars, in this order, in one round trip.
+        """Add bars, in this order; a thousand in one round trip.
 
         Parameters
         ----------
@@ -75,12 +89,16 @@ class BarStream:
 
     def append_raw(self, messages: Iterable[tuple[str, bytes]], *, via: bytes | None = None) -> None:
         """Add market data events as they are: (symbol, JSON)."""
-        with named_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for symbol, raw in messages:
-                fields: dict[Any, Any] = {BAR_FIELD: raw} if via is None else {BAR_FIELD: raw, VIA_FIELD: via}
-                pipeline.xadd(bar_stream(shard_of(symbol, self.n_shards)), fields)
-            pipeline.execute()
+        given = [(shard_of(symbol, self.n_shards), raw) for symbol, raw in messages]
+        for start in range(0, len(given), _ADDED_AT_ONCE):
+            together = given[start : start + _ADDED_AT_ONCE]
+            shards = sorted({shard for shard, _ in together})
+            places = {shard: place for place, shard in enumerate(shards, start=1)}
+            arguments: list[Any] = [BAR_FIELD, VIA_FIELD, via or b""]
+            for shard, raw in together:
+                arguments += (places[shard], raw)
+            with named_errors():
+                self._script([bar_stream(shard) for shard in shards], arguments)
 
 
 def trim(client: "redis.Redis", shards: Iterable[int]) -> int:

@@ -15,7 +15,7 @@ _ADVICE = "Start it or correct TICKSTOCK_REDIS_URL; unset the variable to use th
 
 
 class ServerRun(NamedTuple):
-    """One run of the server: another ``id`` says that it has been restarted; ``age_s`` is rounded down."""
+    """One run of the server: another ``id`` says that it has been restarted; ``age_s`` is a second more or less."""
 
     id: str
     age_s: float

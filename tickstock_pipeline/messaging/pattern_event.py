@@ -102,14 +102,10 @@ def analysis_complete(
     ----------
     time : of the bar, microseconds since 1970
     """
-    return json.dumps(
-        {
-            "symbol": symbol,
-            "timestamp": timestamp_text(time),
-            "timeframe": timeframe.value,
-            "patterns_detected": patterns_detected,
-            "indicators_calculated": indicators_calculated,
-        }
+    # a thousand at a time: half of the time that an encoder takes
+    return (
+        f'{{"symbol": {json.dumps(symbol)}, "timestamp": "{timestamp_text(time)}", "timeframe": "{timeframe.value}",'
+        f' "patterns_detected": {patterns_detected}, "indicators_calculated": {indicators_calculated}}}'
     )
 
 

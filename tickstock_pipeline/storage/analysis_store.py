@@ -26,7 +26,7 @@ class AnalysisCounts:
     indicator_rows, indicator_rows_deleted : bars whose indicator values were written; whose bar is gone
     patterns_found, patterns_changed, patterns_retracted : detections that are new or have come back; that hold with
         other values; that no longer hold
-    latest_rows : rows of ``daily_indicators`` written or deleted
+    latest_rows : symbols whose latest values were written or deleted
     retracted : the detections that no longer hold
     """
 
@@ -80,7 +80,7 @@ def write_analysis(
         patterns_changed=changed,
         patterns_retracted=len(retracted),
         retracted=tuple(retracted),
-        latest_rows=write_latest_indicators(connection, definitions, ordered),
+        latest_rows=write_latest_indicators(connection, ordered),
     )
 
 

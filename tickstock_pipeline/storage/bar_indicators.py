@@ -1,6 +1,7 @@
 """One row of indicator values a bar, in the table ``bar_indicators``.
 
-A row holds an array; its layout names the outputs. NaN, which means that there is no value, is stored as NULL.
+A row holds an array; its layout names the outputs, and the definitions that they belong to. NaN, which means that there
+is no value, is stored as NULL.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ def write_bar_indicators(
     -------
     How many rows were inserted or had other values, and how many were deleted since their bar is gone.
     """
-    layout = layout_id(connection, definitions.outputs)
+    layout = layout_id(connection, definitions)
     new, known = new_and_known(connection, definitions.timeframe, items, "bar_indicators", _IN_WINDOW)
     written = deleted = 0
     if new:
@@ -83,12 +84,17 @@ def _replace(
     return written, deleted
 
 
-def layout_id(connection: sa.Connection, outputs: Sequence[str]) -> int:
-    """The layout of these outputs, made if it is not there yet; it is never removed."""
-    query = sa.select(INDICATOR_LAYOUTS.c.id).where(INDICATOR_LAYOUTS.c.outputs == list(outputs))
+def layout_id(connection: sa.Connection, definitions: DefinitionSet) -> int:
+    """The layout of the values of these definitions, made if it is not there yet; it is never removed."""
+    indicators = [definition.name for definition in definitions.indicators for _ in definition.outputs]
+    columns = {"outputs": list(definitions.outputs), "indicators": indicators}
+    layouts = INDICATOR_LAYOUTS.c
+    query = sa.select(layouts.id).where(
+        layouts.outputs == columns["outputs"], layouts.indicators == columns["indicators"]
+    )
     found = connection.scalar(query)
     if found is None:
-        connection.execute(insert(INDICATOR_LAYOUTS).values(outputs=list(outputs)).on_conflict_do_nothing())
+        connection.execute(insert(INDICATOR_LAYOUTS).values(columns).on_conflict_do_nothing())
         found = connection.scalar(query)
     return int(found or 0)
 

@@ -32,21 +32,18 @@ def log_flow_steps(connection: sa.Connection, source: str, steps: Sequence[FlowS
     """Store checkpoints; ``source`` is the system that speaks."""
     if steps:
         connection.execute(
-            sa.insert(INTEGRATION_EVENTS),
-            [
-                {
-                    "event_type": step.event_type,
-                    "source_system": source,
-                    "flow_id": step.flow_id,
-                    "checkpoint": step.checkpoint,
-                    "symbol": step.symbol,
-                    "pattern_name": step.pattern,
-                    "confidence": step.confidence,
-                    "channel": step.channel,
-                    "details": dict(step.details),
-                }
-                for step in steps
-            ],
+            _LOG_STEPS,
+            {
+                "source": source,
+                "types": [step.event_type for step in steps],
+                "flows": [str(step.flow_id) for step in steps],
+                "checkpoints": [step.checkpoint for step in steps],
+                "symbols": [step.symbol for step in steps],
+                "patterns": [step.pattern for step in steps],
+                "confidences": [step.confidence for step in steps],
+                "channels": [step.channel for step in steps],
+                "details": [json.dumps(dict(step.details)) for step in steps],
+            },
         )
 
 
@@ -75,3 +72,16 @@ def log_sign_of_life(connection: sa.Connection, source: str, checkpoint: str, de
         """),
         {"source": source, "checkpoint": checkpoint, "details": json.dumps(details)},
     )
+
+
+_LOG_STEPS = sa.text("""
+    INSERT INTO integration_events (
+        event_type, source_system, flow_id, checkpoint, symbol, pattern_name, confidence, channel, details
+    )
+    SELECT event_type, :source, cast(flow_id AS uuid), checkpoint, symbol, pattern, confidence, channel,
+        cast(details AS jsonb)
+    FROM unnest(
+        cast(:types AS text[]), cast(:flows AS text[]), cast(:checkpoints AS text[]), cast(:symbols AS text[]),
+        cast(:patterns AS text[]), cast(:confidences AS float8[]), cast(:channels AS text[]), cast(:details AS text[])
+    ) AS step (event_type, flow_id, checkpoint, symbol, pattern, confidence, channel, details)
+""")

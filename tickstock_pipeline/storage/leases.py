@@ -142,12 +142,13 @@ def sign_off(connection: sa.Connection, worker: str) -> None:
     )
 
 
-def require_leases(connection: sa.Connection, worker: str, leases: Mapping[int, int]) -> int:
+def require_leases(connection: sa.Connection, worker: str, leases: Mapping[int, int], *, lock_wait_ms: int) -> int:
     """Keep these shards from changing hands until the transaction ends.
 
     Parameters
     ----------
     leases : shard -> token
+    lock_wait_ms : how long a later statement of the transaction waits for a lock before it fails
 
     Returns
     -------
@@ -158,7 +159,7 @@ def require_leases(connection: sa.Connection, worker: str, leases: Mapping[int, 
     LeaseLostError
         If one of them has changed hands; the transaction must be given up.
     """
-    valid, revision = connection.execute(
+    valid, revision, _ = connection.execute(
         sa.text("""
             SELECT (
                 SELECT count(*) FROM (
@@ -166,9 +167,14 @@ def require_leases(connection: sa.Connection, worker: str, leases: Mapping[int, 
                         AS wanted (shard, token) USING (shard, token)
                     WHERE worker = :worker ORDER BY shard FOR SHARE OF shard_leases
                 ) held
-            ), (SELECT revision FROM definition_changes)
+            ), (SELECT revision FROM definition_changes), set_config('lock_timeout', :lock_wait, true)
         """),
-        {"worker": worker, "shards": list(leases), "tokens": list(leases.values())},
+        {
+            "worker": worker,
+            "shards": list(leases),
+            "tokens": list(leases.values()),
+            "lock_wait": f"{lock_wait_ms}ms",
+        },
     ).one()
     if valid < len(leases):
         raise LeaseLostError(

@@ -4,17 +4,16 @@ Bulk goes through COPY and staging tables; at one bar a symbol, making those cos
 the tables is the same. Numbers travel as the shortest text that gives the same bits again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.analysis import DefinitionSet
 from tickstock_pipeline.market.bar import Bars, FloatArray
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.latest_indicators import DELETE_OTHERS, UPSERT_LATEST
 from tickstock_pipeline.storage.tables import BARS, key_column
 
 _DAY = 86_400_000_000
@@ -43,31 +42,6 @@ def bar_rows(bars: Bars, source: str) -> list[BarRow]:
         BarRow(bars.symbol, time, open_, high, low, close, volume, source)
         for time, open_, high, low, close, volume in zip(times, *columns, strict=True)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class ValueLayout:
-    """Where the values of a definition set are stored.
-
-    Attributes
-    ----------
-    id : of the row in ``indicator_layouts``
-    members : each definition's name, as JSON has it, with its outputs' names and columns
-    """
-
-    id: int
-    members: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]
-
-    @classmethod
-    def of(cls, definitions: DefinitionSet, layout: int) -> Self:
-        """The layout of a definition set, whose outputs have a row in ``indicator_layouts``."""
-        column = 0
-        members = []
-        for definition in definitions.indicators:
-            outputs = tuple((_escaped(name), column + at) for at, name in enumerate(definition.outputs))
-            members.append((_escaped(definition.name), outputs))
-            column += len(outputs)
-        return cls(layout, tuple(members))
 
 
 BarKey = tuple[str, int]
@@ -110,43 +84,39 @@ def upsert_bars(
 
 def write_values(
     connection: sa.Connection,
-    definitions: DefinitionSet,
-    layout: ValueLayout,
+    timeframe: Timeframe,
+    layout: int,
     keys: Sequence[BarKey],
     values: FloatArray,
-    newest: Mapping[str, int],
+    newest: Iterable[int],
 ) -> None:
     """Store the indicator values of bars, and those of each symbol's newest bar as its latest.
 
     Parameters
     ----------
-    layout : of the definitions' outputs
+    layout : what the columns of ``values`` are, see :func:`tickstock_pipeline.storage.bar_indicators.layout_id`
     keys, values : (n_bars,) and (n_bars, n_outputs); NaN is no value
-    newest : by symbol, the position in ``keys`` of the bar that is the symbol's newest stored one
+    newest : positions in ``keys`` of the bars that are their symbols' newest stored ones
     """
-    if not keys or not definitions.outputs:
+    if not keys or not values.shape[1]:
         return
-    texts = [list(map(repr, row)) for row in values.tolist()]
-    objects = []
-    incomplete = False
-    for at in newest.values():
-        row = texts[at]
-        given = [f'"{name}": {{{inside}}}' for name, columns in layout.members if (inside := _inside(row, columns))]
-        incomplete = incomplete or len(given) < len(layout.members)
-        objects.append("{" + ", ".join(given) + "}")
-    parameters: dict[str, Any] = {
-        "symbols": [symbol for symbol, _ in keys],
-        "times": _numbers(time for _, time in keys),
-        "values": ["{" + ",".join(row).replace("nan", "NULL") + "}" for row in texts],
-        "newest_symbols": list(newest),
-        "newest_times": _numbers(keys[at][1] for at in newest.values()),
-        "objects": objects,
-        "timeframe": str(definitions.timeframe),
-        "layout": layout.id,
-    }
-    connection.execute(_UPSERT_VALUES, parameters)
-    if incomplete:
-        connection.execute(_DELETE_LATEST, parameters)
+    is_newest = ["f"] * len(keys)
+    for at in newest:
+        is_newest[at] = "t"
+    texts = [",".join(map(repr, row)) for row in values.tolist()]
+    if np.isnan(values).any():
+        texts = [text.replace("nan", "NULL") for text in texts]
+    connection.execute(
+        _UPSERT_VALUES,
+        {
+            "symbols": [symbol for symbol, _ in keys],
+            "times": _numbers(time for _, time in keys),
+            "values": ["{" + text + "}" for text in texts],
+            "newest": "{" + ",".join(is_newest) + "}",
+            "timeframe": str(timeframe),
+            "layout": layout,
+        },
+    )
 
 
 @lru_cache
@@ -173,44 +143,23 @@ def _upsert(timeframe: Timeframe) -> sa.TextClause:
     """)
 
 
-def _inside(row: Sequence[str], columns: Iterable[tuple[str, int]]) -> str:
-    return ", ".join(f'"{name}": {row[at]}' for name, at in columns if row[at] != "nan")
-
-
-def _escaped(name: str) -> str:
-    return name.replace("\\", "\\\\").replace('"', '\\"')
-
-
 def _numbers(values: Iterable[float]) -> str:
     """An array literal: one text instead of as many parameters."""
     return "{" + ",".join(map(repr, values)) + "}"
 
 
 _UPSERT_VALUES = sa.text(f"""
-    WITH latest AS (
-        INSERT INTO daily_indicators AS stored (symbol, indicator_type, timeframe, value_data, bar_time)
-        SELECT new.symbol, one.key, :timeframe, one.value, {INSTANT.format("new.time")}
-        FROM unnest(cast(:newest_symbols AS text[]), cast(:newest_times AS bigint[]), cast(:objects AS text[]))
-            AS new (symbol, time, objects)
-        CROSS JOIN LATERAL jsonb_each(cast(new.objects AS jsonb)) one
-        ORDER BY 1, 2
-        ON CONFLICT (symbol, timeframe, indicator_type) DO UPDATE SET
-            value_data = excluded.value_data, bar_time = excluded.bar_time, calculation_timestamp = now(),
-            expiration_date = NULL
-        WHERE (stored.value_data, stored.bar_time) IS DISTINCT FROM (excluded.value_data, excluded.bar_time)
-    )
-    INSERT INTO bar_indicators AS stored (symbol, timeframe, time, layout_id, values)
-    SELECT symbol, :timeframe, {INSTANT.format("time")}, :layout, cast(row_values AS float8[])
-    FROM unnest(cast(:symbols AS text[]), cast(:times AS bigint[]), cast(:values AS text[]))
-        AS new (symbol, time, row_values)
-    ORDER BY symbol, time
-    ON CONFLICT (symbol, timeframe, time) DO UPDATE SET layout_id = excluded.layout_id, values = excluded.values
-    WHERE (stored.layout_id, stored.values) IS DISTINCT FROM (excluded.layout_id, excluded.values)
-""")
-# a value that the symbol's newest bar does not have is not the latest of anything
-_DELETE_LATEST = sa.text("""
-    DELETE FROM daily_indicators stored
-    USING unnest(cast(:newest_symbols AS text[]), cast(:objects AS text[])) AS new (symbol, objects)
-    WHERE stored.symbol = new.symbol AND stored.timeframe = :timeframe AND stored.bar_time IS NOT NULL
-        AND NOT cast(new.objects AS jsonb) ? stored.indicator_type
+    WITH given AS MATERIALIZED (
+        SELECT symbol, {INSTANT.format("given_time")} AS "time", :layout AS layout_id,
+            cast(given_values AS float8[]) AS "values", is_newest
+        FROM unnest(
+            cast(:symbols AS text[]), cast(:times AS bigint[]), cast(:values AS text[]), cast(:newest AS bool[])
+        ) AS new (symbol, given_time, given_values, is_newest)
+    ), newest AS (
+        SELECT symbol, "time", layout_id, "values" FROM given WHERE is_newest
+    ), replaced AS ({DELETE_OTHERS}), latest AS ({UPSERT_LATEST})
+    INSERT INTO bar_indicators AS stored (symbol, timeframe, "time", layout_id, "values")
+    SELECT symbol, :timeframe, "time", layout_id, "values" FROM given ORDER BY symbol, "time"
+    ON CONFLICT (symbol, timeframe, time) DO UPDATE SET layout_id = excluded.layout_id, "values" = excluded."values"
+    WHERE (stored.layout_id, stored."values") IS DISTINCT FROM (excluded.layout_id, excluded."values")
 """)

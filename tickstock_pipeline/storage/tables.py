@@ -176,7 +176,10 @@ INDICATOR_LAYOUTS = sa.Table(
     "indicator_layouts",
     METADATA,
     sa.Column("id", sa.Integer, sa.Identity(always=True), primary_key=True),
-    sa.Column("outputs", ARRAY(sa.Text), nullable=False, unique=True),
+    sa.Column("outputs", ARRAY(sa.Text), nullable=False),
+    sa.Column("indicators", ARRAY(sa.Text), nullable=False),
+    sa.UniqueConstraint("outputs", "indicators", name="indicator_layouts_columns"),
+    sa.CheckConstraint("cardinality(outputs) = cardinality(indicators)", name="indicator_layouts_indicators"),
 )
 
 BAR_INDICATORS = sa.Table(
@@ -211,17 +214,27 @@ DAILY_PATTERNS = sa.Table(
     sa.Index("daily_patterns_time", "detection_timestamp"),
 )
 
-DAILY_INDICATORS = sa.Table(
-    "daily_indicators",
+LATEST_INDICATORS = sa.Table(
+    "latest_indicators",
+    METADATA,
+    sa.Column("symbol", sa.Text, primary_key=True),
+    sa.Column("timeframe", sa.Text, primary_key=True),
+    sa.Column("bar_time", _INSTANT, nullable=False),
+    sa.Column("layout_id", sa.Integer, nullable=False),
+    sa.Column("values", ARRAY(sa.Double), nullable=False),
+    sa.Column("calculated_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+)
+
+OTHER_INDICATORS = sa.Table(
+    "other_indicators",
     METADATA,
     sa.Column("symbol", sa.Text),
     sa.Column("indicator_type", sa.Text),
     sa.Column("value_data", JSONB, nullable=False),
-    sa.Column("calculation_timestamp", _INSTANT, nullable=False, server_default=sa.func.now()),
+    sa.Column("calculation_timestamp", _INSTANT, nullable=False),
     sa.Column("expiration_date", _INSTANT),
-    sa.Column("timeframe", sa.Text, server_default="daily"),
+    sa.Column("timeframe", sa.Text),
     sa.Column("metadata", JSONB),
-    sa.Column("bar_time", _INSTANT),
     sa.PrimaryKeyConstraint("symbol", "timeframe", "indicator_type"),
 )
 

@@ -31,6 +31,7 @@ SLICE_S = 0.1
 _REPLAYED_AT_ONCE = 10
 _CLOSED_AT_ONCE = 200
 _AGAIN_S = 0.2
+_HELD_UP_S = 2.0
 _FAILED_S = 60.0
 _LOOK_S = 0.5
 _WORTH_FREEZING = 100
@@ -149,7 +150,9 @@ class Background:
             return
         self._looked_at = now
         seen_at = time.time()
-        for (timeframe, key), symbols in self._desk.open_periods.due(time.time_ns() // 1000, now).items():
+        held_up = self._desk.held_up
+        for (timeframe, key), due in self._desk.open_periods.due(time.time_ns() // 1000, now).items():
+            symbols = [symbol for symbol in due if not held_up.must_wait(timeframe, symbol)]
             for start in range(0, len(symbols), _CLOSED_AT_ONCE):
                 if self._clock() >= deadline:
                     self._looked_at = -_LOOK_S
@@ -162,8 +165,7 @@ class Background:
                     is_analysed=self._breaker.state == "closed",
                     received_at=seen_at,
                 )
-                for told in stored.told:
-                    self._publisher.publish(told.outbox_id, told.messages)
+                self._publisher.publish(stored.told)
                 self._count_patterns(stored.n_patterns)
                 if stored.analysis_error:
                     self._breaker.saw_failure(stored.analysis_error)
@@ -191,14 +193,19 @@ class Background:
         finally:
             if not done:
                 self._desk.book.wait(timeframe, symbols)
-        for told in result.told:
-            self._publisher.publish(told.outbox_id, told.messages)
+        self._publisher.publish(result.told)
         now = self._clock()
         for symbol in result.again:
             self._retries[timeframe, symbol] = now + _AGAIN_S
-        for symbol, reason in result.failed.items():
+        for symbol in result.held_up:
+            self._retries[timeframe, symbol] = now + _HELD_UP_S
+        for symbol in result.failed:
             self._retries[timeframe, symbol] = now + _FAILED_S
-            self._breaker.saw_failure(reason)
+        if len(result.failed) == len(symbols):
+            self._breaker.saw_failure(next(iter(result.failed.values())))
+        elif result.failed:
+            # the others show that analysis works: it is these symbols that have an error
+            self._breaker.saw_error()
         self._tally.unanalysed_bars = max(self._tally.unanalysed_bars - result.n_bars, 0)
         self._count_patterns(result.n_patterns)
         return True

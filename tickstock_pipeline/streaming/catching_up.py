@@ -42,6 +42,7 @@ from tickstock_pipeline.streaming.announcing import (
     tell_retractions,
 )
 from tickstock_pipeline.streaming.desk import Desk, Told
+from tickstock_pipeline.streaming.held_up import LockWaits
 from tickstock_pipeline.streaming.replaying import Reading, compute, read_inputs
 from tickstock_pipeline.streaming.series_book import ActivePlan, WarmSeries
 from tickstock_pipeline.streaming.storing import CORRECTED
@@ -60,11 +61,13 @@ class CaughtUp:
     ----------
     told : what is to be published
     again : symbols that changed meanwhile, or that somebody else is writing
+    held_up : symbols whose rows another program's transaction holds
     failed : symbols whose analysis raised something, or whose results the database does not take, and what
     """
 
     told: list[Told] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
+    held_up: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     n_patterns: int = 0
     n_bars: int = 0
@@ -147,14 +150,22 @@ def _committed(
     """Step 3; the covered years, and since when, of the symbols that were written."""
     attempts: dict[tuple[str, ...], _Written] = {}
 
+    waits = LockWaits()
+
     def write(connection: sa.Connection, items: Sequence[Reading]) -> list[Outcome]:
-        attempts[tuple(item.symbol for item in items)] = _write(connection, desk, active, timeframe, items)
+        symbols = tuple(item.symbol for item in items)
+        if waits.are_spent(symbols):
+            return []
+        with waits.counted(symbols):
+            attempts[symbols] = _write(connection, desk, active, timeframe, items)
         return [Outcome(_partition(item), Status.WRITTEN) for item in items]
 
     outcomes = commit_together(desk.engine, readings, write, lambda item: [_partition(item)])
     for failure in failures(outcomes):
-        result.failed[failure.partition.symbol] = failure.error
-        _logger.warning("storing failed symbol=%s reason=%s", failure.partition.symbol, failure.error)
+        if failure.partition.symbol not in waits.symbols:
+            result.failed[failure.partition.symbol] = failure.error
+            _logger.warning("storing failed symbol=%s reason=%s", failure.partition.symbol, failure.error)
+    result.held_up = waits.symbols
     covered: dict[str, dict[int, datetime]] = {}
     for symbols, attempt in attempts.items():
         if result.failed.keys() & set(symbols):
@@ -165,7 +176,8 @@ def _committed(
             result.told.append(Told(attempt.outbox_id, tuple(attempt.messages)))
     done = [reading for reading in readings if reading.symbol in covered]
     result.n_bars += sum(len(reading.backlog) for reading in done)
-    result.again += [one.symbol for one in readings if one.symbol not in covered and one.symbol not in result.failed]
+    left = {one.symbol for one in readings} - covered.keys() - result.failed.keys()
+    result.again += sorted(left - waits.symbols)
     return covered
 
 
@@ -193,7 +205,7 @@ def _write(
     definitions = active.plan.definitions
     write_bar_indicators(connection, definitions, items)
     found, retracted = replace_detections(connection, timeframe, items, items)
-    write_latest_indicators(connection, definitions, items)
+    write_latest_indicators(connection, items)
     coverage = [row for reading in current for row in _coverage(desk, active, reading)]
     covered_at = record_coverage(connection, coverage)
     written.covered = {reading.symbol: {} for reading in current}

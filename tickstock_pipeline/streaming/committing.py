@@ -13,6 +13,7 @@ from tickstock_pipeline.storage.live_rows import BarKey
 from tickstock_pipeline.storage.live_work import OpenPeriod
 from tickstock_pipeline.storage.outbox import Message
 from tickstock_pipeline.streaming.desk import Desk, Told
+from tickstock_pipeline.streaming.held_up import LockWaits
 from tickstock_pipeline.streaming.windows import LiveWindow
 
 _logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Stored:
     ----------
     written : the bars that were new or different, and whether each is new; those that another program stored with them
     deferred : symbols that somebody else is writing at the moment; nothing of them was stored
+    held_up : symbols whose rows another program's transaction holds; nothing of them was stored
     refused : symbols whose bars the database does not take, and why
     told : what is to be published
     n_analysed, n_unanalysed : bars written with analysis, and without
@@ -35,6 +37,7 @@ class Stored:
 
     written: dict[BarKey, bool] = field(default_factory=dict)
     deferred: set[str] = field(default_factory=set)
+    held_up: set[str] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     n_patterns: int = 0
@@ -71,19 +74,24 @@ Write = Callable[[sa.Connection, Sequence[str], bool], Attempt]
 def committed(desk: Desk, window: LiveWindow, symbols: Sequence[str], write: Write, *, is_analysed: bool) -> Stored:
     """Commit symbols together, bisecting, and take note of what has been committed.
 
-    A symbol that the database refuses by itself is written once more without analysis.
+    A symbol that the database refuses by itself is written once more without analysis; one that a lock holds up is
+    left alone.
 
     Parameters
     ----------
     symbols : sorted
     """
     stored = Stored()
+    waits = LockWaits()
 
     def run(chosen: Sequence[str], with_analysis: bool) -> list[Outcome]:
         attempts: dict[tuple[str, ...], Attempt] = {}
 
         def write_outcomes(connection: sa.Connection, items: Sequence[str]) -> list[Outcome]:
-            attempts[tuple(items)] = write(connection, items, with_analysis)
+            if waits.are_spent(items):
+                return []
+            with waits.counted(items):
+                attempts[tuple(items)] = write(connection, items, with_analysis)
             return [Outcome(Partition(symbol, window.year), Status.WRITTEN) for symbol in items]
 
         outcomes = commit_together(desk.engine, chosen, write_outcomes, lambda symbol: [Partition(symbol, window.year)])
@@ -95,9 +103,16 @@ def committed(desk: Desk, window: LiveWindow, symbols: Sequence[str], write: Wri
 
     for failure in run(symbols, is_analysed):
         symbol = failure.partition.symbol
-        _logger.warning("storing failed symbol=%s reason=%s", symbol, failure.error)
-        for again in run([symbol], False):
-            stored.refused[symbol] = again.error
+        if symbol not in waits.symbols:
+            _logger.warning("storing failed symbol=%s reason=%s", symbol, failure.error)
+            for again in run([symbol], False):
+                if symbol not in waits.symbols:
+                    stored.refused[symbol] = again.error
+    stored.held_up = waits.symbols
+    desk.held_up.clear(window.timeframe, set(symbols) - stored.held_up)
+    new = desk.held_up.note(window.timeframe, stored.held_up)
+    if new:
+        _logger.warning("held up by another transaction symbols=%s", ",".join(new[:20]))
     return stored
 
 

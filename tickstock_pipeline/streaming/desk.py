@@ -13,6 +13,7 @@ from tickstock_pipeline.messaging.bar_stream import shard_of
 from tickstock_pipeline.storage.leases import require_leases
 from tickstock_pipeline.storage.outbox import Message
 from tickstock_pipeline.streaming.announcing import Moment
+from tickstock_pipeline.streaming.held_up import LOCK_WAIT_MS, HeldUp
 from tickstock_pipeline.streaming.periods import PeriodBook, PeriodFinder
 from tickstock_pipeline.streaming.series_book import SeriesBook
 from tickstock_pipeline.streaming.windows import WindowFinder
@@ -43,6 +44,7 @@ class Desk:
     n_shards: int
     leases: dict[int, int] = field(default_factory=dict)
     book: SeriesBook = field(default_factory=SeriesBook)
+    held_up: HeldUp = field(default_factory=HeldUp)
 
     def __post_init__(self) -> None:
         self.windows = WindowFinder(self.calendar)
@@ -54,7 +56,7 @@ class Desk:
         return shard_of(symbol, self.n_shards) in self.leases
 
     def begin(self, connection: sa.Connection, symbols: Iterable[str]) -> None:
-        """Begin a transaction on these symbols: check the leases, follow the definitions.
+        """Begin a transaction on these symbols: check the leases, follow the definitions, wait for no lock for long.
 
         Raises
         ------
@@ -63,7 +65,7 @@ class Desk:
         """
         shards = {shard_of(symbol, self.n_shards) for symbol in symbols}
         tokens = {shard: self.leases.get(shard, -1) for shard in sorted(shards)}
-        revision = require_leases(connection, self.worker, tokens)
+        revision = require_leases(connection, self.worker, tokens, lock_wait_ms=LOCK_WAIT_MS)
         if not self.book.follows(revision):
             # Of its own transaction: what the plans refer to must stay, whatever becomes of this one.
             with self.engine.begin() as other:

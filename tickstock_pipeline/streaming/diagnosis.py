@@ -36,9 +36,9 @@ def _of_shown(shown: ShownView, now: float) -> list[Trouble]:
         found.append(Trouble("feed", f"{shown.feed.get('status', _UNKNOWN)}{_because(reason)}"))
     for name, state in shown.workers.items():
         if state.get("status", _UNKNOWN) != "healthy":
-            found.append(
-                Trouble("worker", f"{name} is {state.get('status', _UNKNOWN)}{_because(state.get('breaker_reason'))}")
-            )
+            held_up = state.get("held_up")
+            reason = state.get("breaker_reason") or (held_up and f"another program's transaction holds up {held_up}")
+            found.append(Trouble("worker", f"{name} is {state.get('status', _UNKNOWN)}{_because(reason)}"))
         # an idle worker shows the lag of its last batch, however long ago that was
         if number(state, "lag_ms") > _LAG_MS and any(lag.undelivered for lag in shown.lag.values()):
             found.append(Trouble("lag", f"{name} is {number(state, 'lag_ms') / 1e3:.0f} s behind"))

@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tickstock_pipeline.market.bar import BoolArray, RefusedBar, refusal_reasons
+from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar, decode
 from tickstock_pipeline.messaging.bar_reader import Entry
 from tickstock_pipeline.messaging.bar_stream import VIA_DATABASE, shard_of
-from tickstock_pipeline.providers.base import key_rules
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
+from tickstock_pipeline.streaming.judging import judged, refused_bar
 
 _RAW_SHOWN = 2000
-# A clock that is a little slow must not cost a bar.
-_TOLERANCE = np.timedelta64(60, "s")
 
 
 @dataclass(slots=True)
@@ -67,44 +65,28 @@ def taken_in(entries: Iterable[Entry], n_shards: int, calendar: TradingCalendar,
         if shard_of(bar.symbol, n_shards) != entry.shard:
             # another worker may have that shard
             intake.others.append(entry)
-            intake.refused.append((bar.source, _refused(bar, "it is in the stream of other symbols")))
+            intake.refused.append((bar.source, refused_bar(bar, "it is in the stream of other symbols")))
             continue
         intake.by_symbol.setdefault(bar.symbol, []).append(entry)
         if bar.timeframe is Timeframe.MINUTE:
             read.append((entry, bar))
         else:
-            intake.refused.append((bar.source, _refused(bar, "only 1min bars are taken live")))
-    _judge(intake, read, calendar, now)
+            intake.refused.append((bar.source, refused_bar(bar, "only 1min bars are taken live")))
+    _add_judged(intake, read, calendar, now)
     for rows in intake.rows.values():
         rows.sort(key=lambda row: row.time)
     return intake
 
 
-def _judge(
+def _add_judged(
     intake: Intake, read: Sequence[tuple[Entry, LiveBar]], calendar: TradingCalendar, now: np.datetime64
 ) -> None:
-    if not read:
-        return
-    bars = [bar for _, bar in read]
-    time = np.array([bar.time for bar in bars], "int64").view("datetime64[us]")
-    open_, high, low, close, volume = (
-        np.array([getattr(bar, name) for bar in bars], np.float64)
-        for name in ("open", "high", "low", "close", "volume")
-    )
-    reasons = np.array(refusal_reasons(open_, high, low, close, volume), dtype=object)
-    has_not_ended: BoolArray = np.greater(time + _MINUTE, now + _TOLERANCE)
-    rules = [*key_rules(Timeframe.MINUTE, time, calendar), (has_not_ended, "the bar has not ended")]
-    for broken, reason in reversed(rules):
-        reasons[broken] = reason
-    is_inside = calendar.in_session(Timeframe.MINUTE, time)
-    whole = np.rint(volume)
+    judgement = judged([bar for _, bar in read], calendar, now)
+    intake.refused += judgement.refused
+    intake.outside_session += judgement.outside_session
     latest: dict[BarKey, BarRow] = {}
-    for at, (entry, bar) in enumerate(read):
-        if reasons[at]:
-            intake.refused.append((bar.source, _refused(bar, str(reasons[at]))))
-        elif not is_inside[at]:
-            intake.outside_session += 1
-        else:
+    for (entry, bar), is_good in zip(read, judgement.is_good, strict=True):
+        if is_good:
             key = (bar.symbol, bar.time)
             intake.entries[key] = entry
             if entry.via == VIA_DATABASE:
@@ -112,18 +94,10 @@ def _judge(
                 latest.pop(key, None)
             else:
                 latest[key] = BarRow(
-                    bar.symbol, bar.time, bar.open, bar.high, bar.low, bar.close, int(whole[at]), bar.source
+                    bar.symbol, bar.time, bar.open, bar.high, bar.low, bar.close, round(bar.volume), bar.source
                 )
     for row in latest.values():
         intake.rows.setdefault(row.symbol, []).append(row)
-
-
-_MINUTE = np.timedelta64(1, "m")
-
-
-def _refused(bar: LiveBar, reason: str) -> RefusedBar:
-    raw: dict[str, object] = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume")}
-    return RefusedBar(bar.symbol, bar.timeframe, f"{np.datetime64(bar.time, 'us')}Z", reason, raw)
 
 
 def _unreadable(entry: Entry, reason: str) -> RefusedBar:

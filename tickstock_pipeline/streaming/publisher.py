@@ -7,13 +7,15 @@ the last rows before a restart are sent again. So nothing is lost; what is sent 
 
 import logging
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import redis
 import sqlalchemy as sa
 
 from tickstock_pipeline.messaging.channels import MARKET_DATA, PATTERN_FIELD, PATTERN_STREAM, PATTERNS
 from tickstock_pipeline.messaging.connection import named_errors, server_run
-from tickstock_pipeline.storage.outbox import Message, left_over, mark_published, take_back
+from tickstock_pipeline.storage.outbox import left_over, mark_published, take_back
+from tickstock_pipeline.streaming.desk import Told
 
 _logger = logging.getLogger(__name__)
 
@@ -23,6 +25,22 @@ KEPT_EVENTS = 100_000
 _OTHERS_BUSINESS_S = 2.0
 # A worker that begins cannot know whether it has seen this run of the server; its predecessor may have died with it.
 _RECENT_RESTART_S = 60.0
+# The server counts whole seconds from a whole second: it may have been started that much later than it says.
+_CLOCK_S = 1.0
+
+# Thousands of messages at once: as commands of their own, each would cost the client 40 µs, most of it for the answer.
+# What the stream of patterns refuses must not keep the messages after it from being sent.
+_SEND = """
+local refused
+for i = 4, #ARGV, 2 do
+    redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
+    if ARGV[i] == ARGV[1] then
+        local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', ARGV[3], ARGV[i + 1])
+        if type(added) == 'table' and added.err then refused = added end
+    end
+end
+return refused or redis.status_reply('OK')
+"""
 
 
 class Publisher:
@@ -36,6 +54,7 @@ class Publisher:
 
     def __init__(self, client: "redis.Redis", *, kept_events: int = KEPT_EVENTS) -> None:
         self._client = client
+        self._script = client.register_script(_SEND)
         self._kept_events = kept_events
         self._unmarked: list[int] = []
         self._run = ""
@@ -45,26 +64,21 @@ class Publisher:
         """Whether rows have been published and not marked."""
         return bool(self._unmarked)
 
-    def publish(self, outbox_id: int | None, messages: Sequence[Message]) -> None:
-        """Publish the messages of one row, all of them or none, and remember to mark it.
+    def publish(self, told: Iterable[Told], bars: Iterable[bytes] = ()) -> None:
+        """Publish what has been committed, and remember to mark it; in one round trip.
+
+        Parameters
+        ----------
+        bars : market data events, as they came
 
         Raises
         ------
         MessagingError
-            If Redis did not take them: they are left to :meth:`sweep`.
+            If Redis did not take them: what is in the outbox is left to :meth:`sweep`.
         """
-        if outbox_id is None:
-            return
-        self._send(messages)
-        self._unmarked.append(outbox_id)
-
-    def publish_bars(self, raws: Iterable[bytes]) -> None:
-        """Publish bars as market data events, as they came."""
-        with named_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for raw in raws:
-                pipeline.publish(MARKET_DATA, raw)
-            pipeline.execute()
+        rows = [one for one in told if one.outbox_id is not None]
+        self._send([*((MARKET_DATA, bar) for bar in bars), *(message for row in rows for message in row.messages)])
+        self._unmarked += [row.outbox_id for row in rows if row.outbox_id is not None]
 
     def sweep(self, engine: sa.Engine) -> int:
         """Publish what was left over, and what a restarted server may have lost; how many messages that were."""
@@ -75,7 +89,7 @@ class Publisher:
             if not is_other:
                 mark_published(connection, marks)
             if is_other or (not self._run and run.age_s < _RECENT_RESTART_S):
-                n_again = take_back(connection, restarted_s_ago=run.age_s) + is_other * len(marks)
+                n_again = take_back(connection, restarted_s_ago=max(run.age_s - _CLOCK_S, 0.0)) + is_other * len(marks)
                 _logger.info("redis has restarted rows_to_publish_again=%d", n_again)
             rows = left_over(connection, older_than_s=_OTHERS_BUSINESS_S)
             for row in rows:
@@ -85,11 +99,11 @@ class Publisher:
         self._unmarked = self._unmarked[len(marks) :]
         return sum(len(row.messages) for row in rows)
 
-    def _send(self, messages: Sequence[Message]) -> None:
+    def _send(self, messages: Sequence[tuple[str, str | bytes]]) -> None:
+        if not messages:
+            return
+        arguments: list[Any] = [PATTERNS, self._kept_events, PATTERN_FIELD]
+        for message in messages:
+            arguments += message
         with named_errors():
-            pipeline = self._client.pipeline(transaction=True)
-            for channel, payload in messages:
-                pipeline.publish(channel, payload)
-                if channel == PATTERNS:
-                    pipeline.xadd(PATTERN_STREAM, {PATTERN_FIELD: payload}, maxlen=self._kept_events, approximate=True)
-            pipeline.execute()
+            self._script([PATTERN_STREAM], arguments)

@@ -21,7 +21,6 @@ from tickstock_pipeline.market.adjustment import Split
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bar_indicators import layout_id
 from tickstock_pipeline.storage.definitions import read_definitions
-from tickstock_pipeline.storage.live_rows import ValueLayout
 from tickstock_pipeline.streaming.windows import LiveWindow
 
 _logger = logging.getLogger(__name__)
@@ -58,11 +57,11 @@ class WarmSeries:
 
 @dataclass(frozen=True, slots=True)
 class ActivePlan:
-    """The definitions of one timeframe in use, and where their values are stored."""
+    """The definitions of one timeframe in use, and the layout that their values are stored in."""
 
     plan: LivePlan
     digest: str
-    layout: ValueLayout
+    layout: int
 
 
 class SeriesBook:
@@ -103,7 +102,7 @@ class SeriesBook:
                 continue
             known = self.plans.get(timeframe)
             if known is None or known.digest != definitions.digest:
-                layout = ValueLayout.of(definitions, layout_id(connection, definitions.outputs))
+                layout = layout_id(connection, definitions)
                 self.plans[timeframe] = ActivePlan(LivePlan(definitions), definitions.digest, layout)
                 self._drop_timeframe(timeframe)
         self._definitions_revision = revision

@@ -174,12 +174,12 @@ def _write_tails(
     window, definitions = attempt.window, active.plan.definitions
     ordered = [tails[symbol] for symbol in sorted(tails)]
     keys: list[BarKey] = []
-    newest: dict[str, int] = {}
+    newest: list[int] = []
     for tail in ordered:
         keys += [(tail.symbol, bar.time) for bar in tail.bars]
-        newest[tail.symbol] = len(keys) - 1
+        newest.append(len(keys) - 1)
     values = values_of(ordered)
-    write_values(connection, definitions, active.layout, keys, values, newest)
+    write_values(connection, window.timeframe, active.layout, keys, values, newest)
     marked = [tail for tail in ordered if tail.is_revised or any(result.detections for result in tail.results)]
     items = {tail.symbol: window_of_tail(warm[tail.symbol], tail, desk.calendar) for tail in marked}
     replaced = [items[tail.symbol] for tail in marked if tail.is_revised]
@@ -232,6 +232,7 @@ def _open_periods_of_minutes(
         opened[OpenPeriod(symbol, day.timeframe, day.key)] = None
     attempt.opened = list(opened)
     add_open_periods(connection, (period for period in opened if period not in desk.open_periods))
+    dates = {day: np.datetime64(day, "us").astype("datetime64[D]").item() for day in set(first_day.values())}
     changes = [
         InputChange(
             into,
@@ -239,7 +240,7 @@ def _open_periods_of_minutes(
             attempt.window.year,
             before[symbol].year_revision,
             after[symbol].year_revision,
-            np.datetime64(day, "us").astype("datetime64[D]").item(),
+            dates[day],
         )
         for symbol, day in first_day.items()
         for into in (Timeframe.HOURLY, Timeframe.DAILY)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class BarTaker:
     Attributes
     ----------
     deferred : entries of symbols that somebody else was writing; they come first in the next batch
+    parked : entries of symbols that another program's transaction holds up, by symbol; see :meth:`retry`
     """
 
     def __init__(
@@ -52,9 +53,23 @@ class BarTaker:
         self._tally = tally
         self._saw = saw
         self.deferred: list[Entry] = []
+        self.parked: dict[str, list[Entry]] = {}
+
+    @property
+    def kept(self) -> list[Entry]:
+        """The entries that were read and are not acknowledged."""
+        return [*self.deferred, *(entry for entries in self.parked.values() for entry in entries)]
+
+    def forget(self, shards: Collection[int]) -> None:
+        """Forget entries: those of shards that have gone, or all that will be claimed again."""
+        self.deferred = [entry for entry in self.deferred if entry.shard not in shards]
+        for symbol, entries in list(self.parked.items()):
+            if entries[0].shard in shards:
+                del self.parked[symbol]
+                self._desk.held_up.clear(Timeframe.MINUTE, [symbol])
 
     def take(self, entries: Sequence[Entry]) -> None:
-        """Store, publish and acknowledge entries; some may be deferred.
+        """Store, publish and acknowledge entries; some may be deferred or parked.
 
         Raises
         ------
@@ -63,25 +78,46 @@ class BarTaker:
         StorageError, MessagingError
             If PostgreSQL or Redis do not answer.
         """
+        self.deferred = []
+        self._take(entries, is_new=True)
+
+    def retry(self) -> None:
+        """Try symbols again whose time has come, apart from all others, and with them all that came meanwhile.
+
+        Raises
+        ------
+        LeaseLostError, StorageError, MessagingError
+            As :meth:`take`.
+        """
+        due = [symbol for symbol in self.parked if not self._desk.held_up.must_wait(Timeframe.MINUTE, symbol)]
+        if due:
+            self._take([entry for symbol in due for entry in self.parked.pop(symbol)], is_new=False)
+
+    def _take(self, entries: Sequence[Entry], *, is_new: bool) -> None:
         received_at = time.time()
         started = time.perf_counter()
-        self.deferred = []
         now = np.datetime64(round(received_at * 1e6), "us")
         intake = taken_in(entries, self._desk.n_shards, self._desk.calendar, now)
         lag_ms = max(received_at * 1e3 - min(entry.arrived_ms for entry in entries), 0.0)
-        is_analysed = self._breaker.allows_analysis(lag_ms / 1e3)
+        # what another program has held up says nothing of how far behind we are
+        is_analysed = self._breaker.allows_analysis(lag_ms / 1e3 if is_new else 0.0)
+        self._park(intake, intake.by_symbol.keys() & self.parked.keys())
         self._quarantine(intake)
         deferred: set[str] = set()
+        held_up: set[str] = set()
         n_written = 0
         for window, (rows, inserted) in self._by_window(intake).items():
-            free = {symbol: of_symbol for symbol, of_symbol in rows.items() if symbol not in deferred}
-            noted = {symbol: times for symbol, times in inserted.items() if symbol not in deferred}
+            left = deferred | held_up
+            free = {symbol: of_symbol for symbol, of_symbol in rows.items() if symbol not in left}
+            noted = {symbol: times for symbol, times in inserted.items() if symbol not in left}
             stored = store_minutes(self._desk, window, free, noted, is_analysed=is_analysed, received_at=received_at)
             deferred |= stored.deferred
+            held_up |= stored.held_up
             n_written += len(stored.written)
             self._judge(stored, free, sum(map(len, noted.values())))
             self._publish(intake, stored, free)
             self._saw(stored.written)
+        self._park(intake, held_up)
         done = [*intake.others]
         for symbol, of_symbol in intake.by_symbol.items():
             (self.deferred if symbol in deferred else done).extend(of_symbol)
@@ -91,8 +127,15 @@ class BarTaker:
         tally.bars += n_written
         tally.batches += 1
         tally.outside_session += intake.outside_session
-        tally.lag_ms, tally.last_batch_bars = lag_ms, n_written
-        tally.last_batch_ms = (time.perf_counter() - started) * 1e3
+        if is_new:
+            tally.lag_ms, tally.last_batch_bars = lag_ms, n_written
+            tally.last_batch_ms = (time.perf_counter() - started) * 1e3
+
+    def _park(self, intake: Intake, symbols: Collection[str]) -> None:
+        for symbol in symbols:
+            self.parked.setdefault(symbol, []).extend(intake.by_symbol.pop(symbol))
+            intake.rows.pop(symbol, None)
+            intake.inserted.pop(symbol, None)
 
     def _by_window(self, intake: Intake) -> dict[LiveWindow, tuple[dict[str, list[BarRow]], dict[str, list[int]]]]:
         found: dict[LiveWindow, tuple[dict[str, list[BarRow]], dict[str, list[int]]]] = {}
@@ -152,7 +195,7 @@ class BarTaker:
     def _publish(self, intake: Intake, stored: Stored, rows: dict[str, list[BarRow]]) -> None:
         raws = []
         for symbol, of_symbol in rows.items():
-            if symbol in stored.deferred or symbol in stored.refused:
+            if symbol in stored.deferred or symbol in stored.held_up or symbol in stored.refused:
                 continue
             for row in of_symbol:
                 entry = intake.entries[symbol, row.time]
@@ -160,6 +203,4 @@ class BarTaker:
                 is_told = (symbol, row.time) in stored.written or entry.is_repeat
                 if is_told and entry.via != VIA_CONSUMER:
                     raws.append(entry.raw)
-        self._publisher.publish_bars(raws)
-        for told in stored.told:
-            self._publisher.publish(told.outbox_id, told.messages)
+        self._publisher.publish(stored.told, raws)

@@ -20,6 +20,7 @@ from tickstock_pipeline.messaging.pattern_event import LiveDetection, RealtimeCo
 from tickstock_pipeline.storage.event_log import PATTERN_PUBLISHED, FlowStep, log_flow_steps
 from tickstock_pipeline.storage.monitoring import FLOW_CHECKPOINTS, FlowProgress, flow_progress
 from tickstock_pipeline.storage.outbox import Message, mark_published, put
+from tickstock_pipeline.streaming.desk import Told
 from tickstock_pipeline.streaming.publisher import Publisher
 
 TEST_PATTERN = "test_event"
@@ -82,7 +83,7 @@ def publish_trial(engine: sa.Engine, client: "redis.Redis", symbol: str) -> Tria
     with engine.begin() as connection:
         log_flow_steps(connection, SOURCE, [step])
         outbox_id = put(connection, messages)
-    Publisher(client).publish(outbox_id, messages)
+    Publisher(client).publish([Told(outbox_id, tuple(messages))])
     with engine.begin() as connection:
         mark_published(connection, [] if outbox_id is None else [outbox_id])
     return Trial(detection.flow_id, payload)

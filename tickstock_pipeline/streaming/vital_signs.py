@@ -23,6 +23,7 @@ _logger = logging.getLogger(__name__)
 
 STATE_S = 2.0
 _STATE_EXPIRY_S = 15
+_SYMBOLS_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class VitalSigns:
         """How the worker is."""
         if self._breaker.is_unhealthy:
             return "unhealthy"
-        return "degraded" if self._breaker.state == "open" else "healthy"
+        return "degraded" if self._breaker.state == "open" or self._desk.held_up.symbols else "healthy"
 
     def started(self) -> None:
         """Tell that the worker begins."""
@@ -145,6 +146,7 @@ class VitalSigns:
             "patterns": tally.patterns,
             "breaker": self._breaker.state,
             "breaker_reason": self._breaker.reason if self._breaker.state == "open" else "",
+            "held_up": ",".join(self._desk.held_up.symbols[:_SYMBOLS_SHOWN]),
             "errors_last_minute": self._breaker.errors_last_minute,
             "series": len(book),
             "series_waiting": book.n_waiting,

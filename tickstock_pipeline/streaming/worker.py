@@ -115,7 +115,7 @@ class LiveWorker:
         """Whether there is nothing to do at the moment: nothing to read, to make up for or to roll up now."""
         lag = self._reader.lag(self.desk.leases)
         return (
-            not self._taker.deferred
+            not self._taker.kept
             and not self._claimed
             and not any(one.undelivered or one.pending for one in lag.values())
             and not self._background.has_work
@@ -171,6 +171,7 @@ class LiveWorker:
             if entries:
                 self._last_bar_at = time.monotonic()
                 self._taker.take(entries)
+            self._taker.retry()
 
     def work_between(self) -> None:
         """The second half of a turn: what is done between batches."""
@@ -191,7 +192,7 @@ class LiveWorker:
             _logger.info("shards gone=%s", ",".join(map(str, sorted(turnover.lost))))
             self._unclaimed -= turnover.lost
             self._claimed = [one for one in self._claimed if one.shard not in turnover.lost]
-            self._taker.deferred = [one for one in self._taker.deferred if one.shard not in turnover.lost]
+            self._taker.forget(turnover.lost)
             self._background.forget(turnover.lost)
         if turnover.gained:
             _logger.info("shards come=%s", ",".join(map(str, sorted(turnover.gained))))
@@ -221,8 +222,8 @@ class LiveWorker:
             self._publisher.sweep(self.desk.engine)
         if self._is_due("trim", _TRIM_S) and self.desk.leases:
             trim(self._client, sorted(self.desk.leases))
-            # Nothing of ours is pending now but what is deferred: anything else was read by a worker that stalled.
-            known = {(entry.shard, entry.id) for entry in (*self._taker.deferred, *self._claimed)}
+            # Nothing of ours is pending now but what is kept: anything else was read by a worker that stalled.
+            known = {(entry.shard, entry.id) for entry in (*self._taker.kept, *self._claimed)}
             strays = self._reader.claim(sorted(self.desk.leases), idle_ms=_STRAY_MS)
             self._taker.deferred += [entry for entry in strays if (entry.shard, entry.id) not in known]
         if not has_bars:
@@ -241,7 +242,7 @@ class LiveWorker:
 
     def _recover(self) -> None:
         """Forget what is in flight: it was not acknowledged, so it is claimed again."""
-        self._taker.deferred = []
+        self._taker.forget(range(self.desk.n_shards))
         self._claimed = []
         self._unclaimed = set(self.desk.leases)
         self._share.expire()

@@ -22,10 +22,10 @@ from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.storage.bars import record_refused
-from tickstock_pipeline.streaming.feed.judging import judged
 from tickstock_pipeline.streaming.feed.kept_stream import KeptStream, Restored
 from tickstock_pipeline.streaming.feed.sent_bars import SentBars
 from tickstock_pipeline.streaming.feed.source import Delivery, Origin
+from tickstock_pipeline.streaming.judging import judged
 
 _logger = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE, 
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.storage.outbox import Message, put
+from tickstock_pipeline.streaming.desk import Told
 from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
 
@@ -182,7 +183,7 @@ def test_the_last_events_before_a_restart_of_redis_are_published_again(engine: s
                 connection.execute(
                     sa.text("UPDATE outbox SET created_at = now() - interval '3 seconds' WHERE id = :id"), {"id": told}
                 )
-            publisher.publish(told, [Message("tickstock.events.patterns", "new")])
+            publisher.publish([Told(told, (Message("tickstock.events.patterns", "new"),))])
             os.kill(client.info("server")["process_id"], signal.SIGKILL)
             first.process.wait(10)
             with connect(second.start()):

@@ -19,6 +19,7 @@ _SCRIPTS = (
     "0002_completeness.sql",
     "0002_notify.sql",
     "0002_automation.sql",
+    "0002_latest_indicators.sql",
 )
 
 

@@ -1,11 +1,14 @@
-"""Which live bars may go to the stream: the rules of ``market.bar`` and of the calendar, for many symbols at once."""
+"""Which live bars may go to the stream, and from there to the tables, for many symbols at once.
+
+The rules are those of ``market.bar`` and of the calendar.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tickstock_pipeline.market.bar import RefusedBar, refusal_reasons
+from tickstock_pipeline.market.bar import BoolArray, RefusedBar, refusal_reasons
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
@@ -28,8 +31,19 @@ class Judgement:
     outside_session: int = 0
 
 
-def judged(bars: Sequence[LiveBar], calendar: TradingCalendar) -> Judgement:
-    """Judge 1min bars."""
+# A clock that is a little slow must not cost a bar.
+_TOLERANCE = np.timedelta64(60, "s")
+_MINUTE = np.timedelta64(1, "m")
+
+
+def judged(bars: Sequence[LiveBar], calendar: TradingCalendar, now: np.datetime64 | None = None) -> Judgement:
+    """Judge 1min bars.
+
+    Parameters
+    ----------
+    now : UTC; a bar that has hardly begun by then is refused, and so is one on a day without trading. None: bars of a
+        source, which tells of weekends too; these are outside the session, and no error
+    """
     if not bars:
         return Judgement([])
     time = np.array([bar.time for bar in bars], "int64").view("datetime64[us]")
@@ -39,17 +53,19 @@ def judged(bars: Sequence[LiveBar], calendar: TradingCalendar) -> Judgement:
     )
     reasons = np.array(refusal_reasons(open_, high, low, close, volume), dtype=object)
     is_inside = calendar.in_session(Timeframe.MINUTE, time)
-    # outside the session a day without trading is no error: providers tell of weekends too
-    is_misplaced = time != time.astype("datetime64[m]")
-    if is_misplaced.any():
+    is_misplaced: BoolArray = time != time.astype("datetime64[m]")
+    if now is not None or is_misplaced.any():
         for broken, reason in reversed(key_rules(Timeframe.MINUTE, time, calendar)):
-            reasons[broken & is_misplaced] = reason
+            reasons[broken if now is not None else broken & is_misplaced] = reason
+    if now is not None:
+        reasons[(reasons == "") & (time + _MINUTE > now + _TOLERANCE)] = "the bar has not ended"
     is_sound = reasons == ""
-    refused = [(bars[at].source, _refused(bars[at], str(reasons[at]))) for at in np.flatnonzero(~is_sound).tolist()]
+    refused = [(bars[at].source, refused_bar(bars[at], str(reasons[at]))) for at in np.flatnonzero(~is_sound).tolist()]
     is_good = is_sound & is_inside
     return Judgement(is_good.tolist(), refused, int((is_sound & ~is_inside).sum()))
 
 
-def _refused(bar: LiveBar, reason: str) -> RefusedBar:
+def refused_bar(bar: LiveBar, reason: str) -> RefusedBar:
+    """A bar for the quarantine."""
     raw: dict[str, object] = {name: getattr(bar, name) for name in ("open", "high", "low", "close", "volume")}
     return RefusedBar(bar.symbol, bar.timeframe, f"{np.datetime64(bar.time, 'us')}Z", reason, raw)
