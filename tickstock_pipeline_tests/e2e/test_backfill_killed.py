@@ -48,8 +48,10 @@ CREATE TRIGGER take_down AFTER INSERT OR UPDATE OF analysed_at ON analysis_cover
 
 def prepare(engine: sa.Engine, provider: SampleProvider) -> None:
     """Import as a run of Dagster's does it, so that its sensor has no news; then make a part of them stale."""
-    outcomes = import_bars(engine, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
     with engine.begin() as connection:
+        # the sensor must not look before it can know who wrote the bars
+        connection.exec_driver_sql("LOCK TABLE reported_bars")
+        outcomes = import_bars(engine, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
         record_imported(connection, Timeframe.DAILY, [(one.partition, one.revision) for one in outcomes])
     analyse(engine, ANALYSED_BEFORE)
     with engine.begin() as connection:
