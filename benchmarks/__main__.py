@@ -6,7 +6,20 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import bar_storage, bulk, closing, imports, jobs, latency, layouts, live, memory, settling, throughput
+from benchmarks import (
+    backfill,
+    bar_storage,
+    bulk,
+    closing,
+    imports,
+    jobs,
+    latency,
+    layouts,
+    live,
+    memory,
+    settling,
+    throughput,
+)
 from benchmarks.machine import description
 
 BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
@@ -20,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[], list[Table]]] = {
     "bar_storage": bar_storage.measure,
     "imports": imports.measure,
     "jobs": jobs.measure,
+    "backfill": backfill.measure,
     "live": live.measure,
 }
 

@@ -4,33 +4,21 @@ What an administrator waits for, Dagster's share included, from the message to t
 """
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
-from pathlib import Path
 
 import redis
 from rich.table import Table
 
 from benchmarks.database import show
+from benchmarks.instance import running_instance
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.channels import JOBS, job_status_key
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.synthetic import SyntheticSource
-from tickstock_pipeline.runtime.instance import read_running_services
-from tickstock_pipeline.runtime.ports import any_free_port
 
 SYMBOLS = 500
 TARGET_SECONDS = 90
-_READY = "Ctrl-C stops everything"
 _LONGEST_S = 900.0
 
 
@@ -42,8 +30,8 @@ def measure() -> list[Table]:
     today = date.today()
     source = SyntheticSource(SYMBOLS, date(today.year - 1, 1, 1), today - timedelta(days=1))
     symbols = [listing.symbol for listing in source.listings()]
-    with ReplayServer(source) as server, _instance(server.url, today.year - 1) as redis_url:
-        client = redis.Redis.from_url(redis_url, decode_responses=True)
+    with ReplayServer(source) as server, running_instance(_settings(server.url, today.year - 1)) as instance:
+        client = redis.Redis.from_url(instance.services.redis_url, decode_responses=True)
         n_bars = len(symbols) * len(source.bars(symbols[0], Timeframe.DAILY, date(today.year - 1, 1, 1), today))
         for name, wishes in (
             ("import", {}),
@@ -57,40 +45,14 @@ def measure() -> list[Table]:
     return [table]
 
 
-@contextmanager
-def _instance(provider_url: str, first_year: int) -> Iterator[str]:
-    """A whole ``tickstock up`` in a folder of its own; gives Redis's URL."""
-    with tempfile.TemporaryDirectory(prefix="tickstock-benchmark-") as folder:
-        home = Path(folder) / "state"
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("TICKSTOCK_")},
-            "TICKSTOCK_HOME": str(home),
-            "TICKSTOCK_WEB_PORT": str(any_free_port()),
-            "TICKSTOCK_GATEWAY_PORT": str(any_free_port()),
-            "TICKSTOCK_PROVIDER": "polygon",
-            "TICKSTOCK_POLYGON_URL": provider_url,
-            "TICKSTOCK_POLYGON_API_KEY": "replay",
-            "TICKSTOCK_POLYGON_CALLS_PER_MINUTE": "0",
-            "TICKSTOCK_FIRST_YEAR": str(first_year),
-        }
-        command = [sys.executable, "-m", "tickstock_pipeline", "up"]
-        up = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            assert up.stdout is not None
-            lines = []
-            for line in up.stdout:
-                lines.append(line)
-                if re.search(_READY, line):
-                    break
-            else:
-                raise RuntimeError("the instance did not start:\n" + "".join(lines))
-            threading.Thread(target=up.stdout.read, daemon=True).start()
-            services = read_running_services(home)
-            assert services is not None
-            yield services.redis_url
-        finally:
-            up.send_signal(signal.SIGINT)
-            up.wait(120)
+def _settings(provider_url: str, first_year: int) -> dict[str, str]:
+    return {
+        "TICKSTOCK_PROVIDER": "polygon",
+        "TICKSTOCK_POLYGON_URL": provider_url,
+        "TICKSTOCK_POLYGON_API_KEY": "replay",
+        "TICKSTOCK_POLYGON_CALLS_PER_MINUTE": "0",
+        "TICKSTOCK_FIRST_YEAR": str(first_year),
+    }
 
 
 def _run(client: "redis.Redis", job_id: str, symbols: list[str], wishes: dict[str, object]) -> float:

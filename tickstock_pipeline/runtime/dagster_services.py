@@ -4,8 +4,9 @@ One code server serves both others, so the definitions are loaded once; runs are
 """
 
 import shutil
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tickstock_pipeline.runtime.supervisor import Supervisor
 from tickstock_pipeline.settings import Settings
 
 _READY_TIMEOUT_S = 120.0
+_LAST_LINES = 15
 # In the environment of what we start and of its children, and of nothing else: `tickstock env` does not print it.
 _SUPERVISED = "TICKSTOCK_SUPERVISED_BY"
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -40,10 +42,10 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class DagsterStart:
-    """The web UI's URL, and how many runs of a killed instance had to be marked as over."""
+    """The web UI's URL, and how many runs of a killed instance are repeated."""
 
     url: str
-    cleared_runs: int
+    repeated_runs: int
 
 
 def start_dagster(
@@ -51,8 +53,8 @@ def start_dagster(
 ) -> DagsterStart:
     """Start the three processes and wait until the webserver has loaded our definitions.
 
-    Runs whose process was killed together with an earlier instance are marked as canceled: Dagster itself cannot tell
-    them from runs under way, and they would block its queue for ever.
+    Runs whose process was killed together with an earlier instance are marked as failed, and so repeated: Dagster
+    cannot tell them from runs under way, and they would block its queue and their backfill for ever.
 
     Parameters
     ----------
@@ -103,14 +105,31 @@ def start_dagster(
     url = f"http://{host}:{settings.web_port}"
     with Orchestrator(url) as orchestrator:
         webserver.wait_until_ready(orchestrator.is_ready, timeout=_READY_TIMEOUT_S)
-        cleared = orchestrator.clear_away(
+        cut_off = orchestrator.clear_away(
             code_servers=[(LOOPBACK, earlier_port)] if earlier_port else [], backfill_tags=job_tags
         )
+    if cut_off:
+        _end_as_failed(cut_off, variables)
     # Not before: until then, whatever runs on a code server of ours is left over.
     remember_port(port_file, port)
     # Started last: two processes that create Dagster's tables at the same moment get in each other's way.
     supervisor.start(daemon)
-    return DagsterStart(url, cleared)
+    return DagsterStart(url, len(cut_off))
+
+
+def _end_as_failed(runs: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Over GraphQL a run can only be canceled, and a canceled one is not repeated."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tickstock_pipeline.defs.cut_off_runs", *runs],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_READY_TIMEOUT_S,
+    )
+    if ended.returncode:
+        last = "".join(f"\n  {line}" for line in ended.stderr.splitlines()[-_LAST_LINES:])
+        raise ServiceError(f"{len(runs)} runs of a killed instance could not be ended. The last lines:{last}")
 
 
 def _write_configuration(home: Path, port: int) -> Path:

@@ -159,8 +159,8 @@ class Orchestrator:
             raise BackfillError(f"Dagster refuses the backfill: {result.get('message', result['__typename'])}")
         return str(result["backfillId"])
 
-    def clear_away(self, *, code_servers: Sequence[tuple[str, int]], backfill_tags: Mapping[str, str]) -> int:
-        """Mark the runs of code servers that are gone as canceled, and cancel backfills that carry ``backfill_tags``.
+    def clear_away(self, *, code_servers: Sequence[tuple[str, int]], backfill_tags: Mapping[str, str]) -> list[str]:
+        """Cancel the backfills that carry ``backfill_tags``, and what is left of their runs and of unwanted ones.
 
         Parameters
         ----------
@@ -168,19 +168,23 @@ class Orchestrator:
 
         Returns
         -------
-        How many runs there were.
+        The other runs that these were at work on: they have ended, and Dagster does not know it.
         """
-        for backfill_id in self.active_backfills(backfill_tags):
+        unwanted_backfills = self.active_backfills(backfill_tags)
+        for backfill_id in unwanted_backfills:
             self._ask(queries.CANCEL_BACKFILL, {"id": backfill_id})
-        runs: list[str] = []
+        unwanted: list[str] = []
+        cut_off: list[str] = []
         for host, port in code_servers:
             # The default launcher notes so on each run which code server it is a child of.
             tag = {"key": ".dagster/grpc_info", "value": json.dumps({"host": host, "port": port})}
-            answer = self._ask(queries.ACTIVE_RUNS, {"tags": [tag]})["runsOrError"]
-            runs += [str(run["id"]) for run in answer.get("results", [])]
-        if runs:
-            self._ask(queries.END_RUNS, {"ids": runs})
-        return len(runs)
+            for run in self._ask(queries.ACTIVE_RUNS, {"tags": [tag]})["runsOrError"].get("results", []):
+                backfills = {one["value"] for one in run["tags"] if one["key"] == "dagster/backfill"}
+                is_unwanted = run["status"] == "CANCELING" or not backfills.isdisjoint(unwanted_backfills)
+                (unwanted if is_unwanted else cut_off).append(str(run["id"]))
+        if unwanted:
+            self._ask(queries.END_RUNS, {"ids": unwanted})
+        return cut_off
 
     def active_backfills(self, tags: Mapping[str, str]) -> list[str]:
         """The backfills under way that carry these tags, the newest first."""
@@ -190,9 +194,17 @@ class Orchestrator:
 
     def targeted_partitions(self, backfill_id: str) -> set[Partition] | None:
         """The partitions of a backfill; None where its assets have different ones."""
-        found = self._ask(queries.BACKFILL_PARTITIONS, {"id": backfill_id})["partitionBackfillOrError"]
-        names = found.get("partitionNames")
-        return None if names is None else {Partition.parse(name) for name in names}
+        return self._targets(backfill_id)[1]
+
+    def under_way(self) -> dict[str, set[Partition] | None]:
+        """Assets of the backfills under way, each with its partitions; None: it cannot be told which."""
+        found: dict[str, set[Partition] | None] = {}
+        for backfill_id in self.active_backfills({}):
+            assets, partitions = self._targets(backfill_id)
+            for asset in assets:
+                before = found.get(asset, set())
+                found[asset] = None if before is None or partitions is None else before | partitions
+        return found
 
     def progress(self, backfill_id: str) -> BackfillProgress:
         """What Dagster says of a backfill now."""
@@ -246,6 +258,12 @@ class Orchestrator:
             if progress.is_over:
                 return
             time.sleep(every_seconds)
+
+    def _targets(self, backfill_id: str) -> tuple[list[str], set[Partition] | None]:
+        found = self._ask(queries.BACKFILL_PARTITIONS, {"id": backfill_id})["partitionBackfillOrError"]
+        names = found.get("partitionNames")
+        assets = ["/".join(key["path"]) for key in found.get("assetSelection") or ()]
+        return assets, None if names is None else {Partition.parse(name) for name in names}
 
     def _materialized(self, assets: Sequence[str]) -> dict[str, int]:
         nodes = self._ask(queries.MATERIALIZED, {"keys": [{"path": asset.split("/")} for asset in assets]})

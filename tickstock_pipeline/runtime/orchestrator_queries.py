@@ -77,7 +77,7 @@ ACTIVE_RUNS = """
 query ($tags: [ExecutionTag!]!) {
   runsOrError(filter: { statuses: [STARTING, STARTED, CANCELING], tags: $tags }, limit: 1000) {
     __typename
-    ... on Runs { results { id } }
+    ... on Runs { results { id status tags { key value } } }
     ... on PythonError { message }
   }
 }"""
@@ -92,7 +92,7 @@ BACKFILL_PARTITIONS = """
 query ($id: String!) {
   partitionBackfillOrError(backfillId: $id) {
     __typename
-    ... on PartitionBackfill { partitionNames }
+    ... on PartitionBackfill { partitionNames assetSelection { path } }
     ... on PythonError { message }
   }
 }"""

@@ -16,14 +16,15 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from tickstock_pipeline.batch.plan import stale_targets
+from tickstock_pipeline.batch.plan import Targets, stale_targets
 from tickstock_pipeline.errors import ServiceError, StorageError
 from tickstock_pipeline.market.calendar import trading_calendar
+from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.providers.registry import historical_provider
 from tickstock_pipeline.runtime import gateway_service
 from tickstock_pipeline.runtime.dagster_services import start_dagster
@@ -129,8 +130,8 @@ def running_pipeline(settings: Settings, announcer: Announcer) -> Iterator[Runni
         dagster = start_dagster(services, supervisor, dict(os.environ), _job_tags(settings))
         start_gateway(services, supervisor, dict(os.environ))
         _record(settings, supervisor, before)
-        if dagster.cleared_runs:
-            announcer.note(f"An earlier instance was killed in the middle of {dagster.cleared_runs} runs.")
+        if dagster.repeated_runs:
+            announcer.note(f"An earlier instance was killed in the middle of {dagster.repeated_runs} runs: repeated.")
         yield RunningPipeline(services, dagster.url, supervisor)
 
 
@@ -165,6 +166,9 @@ def _record(settings: Settings, supervisor: Supervisor, before: Sequence[Service
 def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[str, int]:
     """Step 4: every bar that the provider lists, and its analysis, by native backfills.
 
+    Left out is what a backfill of somebody else's is about to do; one
+    that was under way when an instance ended goes on.
+
     Returns
     -------
     What could not be done: asset → number of partitions that are still missing or stale; empty if all is well.
@@ -189,7 +193,8 @@ def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[
                 announcer.note(f"Registered {len(new)} symbols: {', '.join(new[:10])}{' …' if len(new) > 10 else ''}")
             for rounds_left in reversed(range(_MOST_ROUNDS + 1)):
                 with engine.connect() as connection:
-                    targets = stale_targets(connection, provider, calendar, settings.first_year)
+                    stale = stale_targets(connection, provider, calendar, settings.first_year)
+                targets = _without(orchestrator.under_way(), stale)
                 before, left = left, {asset: len(partitions) for asset, partitions in targets.items() if partitions}
                 if not left or left == before or not rounds_left:
                     break
@@ -207,3 +212,15 @@ def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[
     finally:
         engine.dispose()
     return left
+
+
+def _without(under_way: Mapping[str, set[Partition] | None], targets: Targets) -> Targets:
+    """``targets`` but for what backfills under way do; of an asset with None they may do anything."""
+    return {
+        asset: [
+            partition
+            for partition in partitions
+            if asset not in under_way or ((theirs := under_way[asset]) is not None and partition not in theirs)
+        ]
+        for asset, partitions in targets.items()
+    }

@@ -78,7 +78,8 @@ class Background:
         desk = self._desk
         with desk.engine.begin() as connection:
             desk.begin(connection, [])  # reads the definitions, without which nothing can be analysed
-            desk.open_periods.open(period for period in read_open_periods(connection) if desk.holds(period.symbol))
+            left_open = [period for period in read_open_periods(connection) if desk.holds(period.symbol)]
+            desk.open_periods.find(left_open, self._clock())
             for symbol, timeframe in backlog_symbols(connection):
                 if desk.holds(symbol):
                     desk.book.wait(timeframe, [symbol])

@@ -3,8 +3,12 @@
 A period is closed
 
 1. by the symbol's own bar: one whose period ends with the coarse period, or after it; or
-2. by the clock: :data:`GRACE_S` after the end of the period, and as long after the symbol's last bar. The second half
-   lets a replay of old minutes, or the filling of a gap, come to its end before the period counts as complete.
+2. by the clock: :data:`GRACE_S` after the end of the period, and as long after the symbol's last bar, or after the
+   worker found the period open. The second half lets the filling of a gap come to its end before the period counts as
+   complete.
+
+The clock is the market's, as the worker's bars tell it: a session that is played again is not over because its date is
+years ago. It is ours once no newer minute has come for a while.
 
 A minute that comes later opens its period again: it is rolled up, stored and analysed once more.
 """
@@ -22,6 +26,9 @@ from tickstock_pipeline.storage.live_work import OpenPeriod
 
 GRACE_S = 5.0
 """Providers send a minute within two or three seconds of its end."""
+
+_LONGEST_PAUSES = 18
+_PAUSES = 3
 
 _MINUTE = 60_000_000
 _HOUR = 60 * _MINUTE
@@ -90,6 +97,30 @@ class PeriodFinder:
         return tuple(Period(into, key, self.end(into, key)) for into, key in keys)
 
 
+class _BarClock:
+    """The market's time as bars tell it: the end of the newest one, going on at the speed of our own clock."""
+
+    def __init__(self) -> None:
+        self._newest = 0
+        self._newest_at = -math.inf
+        self._pause: float | None = None
+
+    def saw(self, end: int, at: float) -> None:
+        """Take note of a bar; arguments as in :meth:`PeriodBook.saw`, but the end of its period."""
+        if end <= self._newest:
+            return
+        if self._newest and at > self._newest_at:
+            self._pause = at - self._newest_at
+        self._newest, self._newest_at = end, at
+
+    def now(self, ours: int, at: float, grace_s: float) -> int:
+        """Microseconds since 1970: ours, where no bar has come for longer than the pauses between minutes are."""
+        longest = _LONGEST_PAUSES * grace_s  # more than a minute: a market may be played no faster than it was
+        patience = longest if self._pause is None else min(max(_PAUSES * self._pause, grace_s), longest)
+        elapsed = at - self._newest_at
+        return ours if elapsed >= patience else min(ours, self._newest + int(elapsed * 1_000_000))
+
+
 class PeriodBook:
     """The periods of one worker's symbols that are to be rolled up.
 
@@ -101,9 +132,11 @@ class PeriodBook:
     def __init__(self, finder: PeriodFinder, grace_s: float = GRACE_S) -> None:
         self._finder = finder
         self.grace_s = grace_s
+        self._clock = _BarClock()
         self._ends: dict[OpenPeriod, int] = {}
         self._newest: dict[str, int] = {}
         self._last_seen: dict[str, float] = {}
+        self._found_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -116,6 +149,16 @@ class PeriodBook:
         for period in periods:
             self._ends[period] = self._finder.end(period.timeframe, period.period)
 
+    def find(self, periods: Iterable[OpenPeriod], at: float) -> None:
+        """Take note of periods that another worker has left open; its bars may be about to come to us.
+
+        Parameters
+        ----------
+        at : as in :meth:`saw`
+        """
+        self.open(periods)
+        self._found_at = at
+
     def saw(self, timeframe: Timeframe, symbol: str, time: int, at: float) -> None:
         """Take note of a bar.
 
@@ -126,6 +169,7 @@ class PeriodBook:
         end = self._finder.end(timeframe, time)
         self._newest[symbol] = max(end, self._newest.get(symbol, end))
         self._last_seen[symbol] = at
+        self._clock.saw(end, at)
 
     def close(self, periods: Iterable[OpenPeriod]) -> None:
         """Forget periods that have been rolled up."""
@@ -151,16 +195,15 @@ class PeriodBook:
 
         Parameters
         ----------
-        now : microseconds since 1970
+        now : by our own clock, microseconds since 1970
         at : as in :meth:`saw`
         """
         found: dict[tuple[Timeframe, int], list[str]] = {}
-        grace = int(self.grace_s * 1_000_000)
+        over = self._clock.now(now, at, self.grace_s) - int(self.grace_s * 1_000_000)
         for period, end in self._ends.items():
             is_closed_by_bar = self._newest.get(period.symbol, 0) >= end
-            if is_closed_by_bar or (
-                now >= end + grace and at - self._last_seen.get(period.symbol, -math.inf) >= self.grace_s
-            ):
+            last_seen = max(self._last_seen.get(period.symbol, -math.inf), self._found_at)
+            if is_closed_by_bar or (over >= end and at - last_seen >= self.grace_s):
                 found.setdefault((period.timeframe, period.period), []).append(period.symbol)
         order: Sequence[Timeframe] = tuple(Timeframe)
         return dict(sorted(found.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))

@@ -16,7 +16,7 @@ from tickstock_pipeline.runtime.ports import any_free_port
 
 
 class Up:
-    """A ``tickstock up`` under way; its output is read as it comes."""
+    """A ``tickstock up``, or another command that stays, under way; its output is read as it comes."""
 
     def __init__(self, command: list[str], environment: dict[str, str], home: Path) -> None:
         self.home = home
@@ -97,9 +97,12 @@ class Workplace:
         self._started: list[Up] = []
 
     def up(self, *options: str, **variables: str) -> Up:
-        up = Up(self.command("up", *options), {**self.environment, **variables}, self.home)
-        self._started.append(up)
-        return up
+        return self.start("up", *options, **variables)
+
+    def start(self, *arguments: str, **variables: str) -> Up:
+        started = Up(self.command(*arguments), {**self.environment, **variables}, self.home)
+        self._started.append(started)
+        return started
 
     def run(self, *arguments: str, timeout: float = 120, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

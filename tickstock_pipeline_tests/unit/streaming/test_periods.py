@@ -81,13 +81,44 @@ def test_a_period_is_closed_by_the_clock_only_after_the_grace() -> None:
 
 def test_old_minutes_that_still_come_keep_their_period_open() -> None:
     periods = book()
-    periods.saw(Timeframe.MINUTE, "AAPL", us("2026-03-02T15:40"), at=100.0)
+    for number in range(3):
+        periods.saw(Timeframe.MINUTE, "AAPL", us(f"2026-03-02T15:{40 + number}"), at=100.0 + number)
+    assert periods.due(LONG_AFTER, 102.0 + GRACE_S - 0.1) == {}
+    assert periods.due(LONG_AFTER, 102.0 + GRACE_S) == {(Timeframe.HOURLY, HOUR.period): ["AAPL"]}
+
+
+def test_a_period_that_a_successor_finds_open_is_closed_by_the_clock_after_the_grace() -> None:
+    periods = PeriodBook(FINDER)
+    periods.find([HOUR], at=100.0)
     assert periods.due(LONG_AFTER, 100.0 + GRACE_S - 0.1) == {}
     assert periods.due(LONG_AFTER, 100.0 + GRACE_S) == {(Timeframe.HOURLY, HOUR.period): ["AAPL"]}
 
 
-def test_a_period_that_a_successor_finds_open_is_closed_by_the_clock() -> None:
-    assert book().due(LONG_AFTER, 0.0) == {(Timeframe.HOURLY, HOUR.period): ["AAPL"]}
+def test_a_worker_that_comes_into_a_market_that_is_played_again_goes_by_its_bars_and_not_by_the_date() -> None:
+    periods = PeriodBook(FINDER)
+    periods.find([HOUR], at=100.0)
+    for minute in range(40):  # of another symbol, half a second each
+        moment = us(f"2026-03-02T15:{minute:02d}")
+        periods.saw(Timeframe.MINUTE, "MSFT", moment, at=101.0 + minute / 2)
+        assert periods.due(LONG_AFTER, 101.4 + minute / 2) == {}
+    periods.saw(Timeframe.MINUTE, "MSFT", us("2026-03-02T16:00"), at=121.0)
+    assert periods.due(LONG_AFTER, 121.0) == {(Timeframe.HOURLY, HOUR.period): ["AAPL"]}
+
+
+@pytest.mark.parametrize("pause", [6.0, 60.0])
+def test_a_market_that_is_played_slowly_closes_nothing_between_two_minutes(pause: float) -> None:
+    periods = book()
+    for number in range(3):
+        periods.saw(Timeframe.MINUTE, "AAPL", us(f"2026-03-02T15:{40 + number}"), at=100.0 + number * pause)
+        assert periods.due(LONG_AFTER, 100.0 + (number + 1) * pause - 0.1) == {}
+
+
+def test_our_own_clock_counts_once_the_market_has_been_silent_for_long() -> None:
+    periods = book()
+    for number in range(3):
+        periods.saw(Timeframe.MINUTE, "AAPL", us(f"2026-03-02T15:{40 + number}"), at=100.0 + number * 4)
+    assert periods.due(LONG_AFTER, 108.0 + 11.9) == {}
+    assert periods.due(LONG_AFTER, 108.0 + 12.0) == {(Timeframe.HOURLY, HOUR.period): ["AAPL"]}
 
 
 def test_another_workers_symbols_are_forgotten() -> None:
