@@ -11,14 +11,21 @@ from collections.abc import Iterable, Sequence
 import redis
 import sqlalchemy as sa
 
-from tickstock_pipeline.messaging.channels import MARKET_DATA, PATTERN_FIELD, PATTERN_STREAM, PATTERNS
+from tickstock_pipeline.messaging.channels import (
+    MARKET_DATA,
+    PATTERN_FIELD,
+    PATTERN_STREAM,
+    PATTERNS,
+    PATTERNS_RETRACTED,
+)
 from tickstock_pipeline.messaging.connection import named_errors, server_run
+from tickstock_pipeline.messaging.retraction_stream import RetractionStream
 from tickstock_pipeline.storage.outbox import Message, left_over, mark_published, take_back
 
 _logger = logging.getLogger(__name__)
 
 KEPT_EVENTS = 100_000
-"""Pattern events in the stream ``pattern_events``; older ones are trimmed."""
+"""Pattern events in the stream ``pattern_events``, and retractions in theirs; older ones are trimmed."""
 
 _OTHERS_BUSINESS_S = 2.0
 # A worker that begins cannot know whether it has seen this run of the server; its predecessor may have died with it.
@@ -31,12 +38,13 @@ class Publisher:
     Parameters
     ----------
     client : of Redis
-    kept_events : length of the stream ``pattern_events``
+    kept_events : length of the stream ``pattern_events``, and of that of retractions
     """
 
     def __init__(self, client: "redis.Redis", *, kept_events: int = KEPT_EVENTS) -> None:
         self._client = client
         self._kept_events = kept_events
+        self._retractions = RetractionStream(client, kept_events)
         self._unmarked: list[int] = []
         self._run = ""
 
@@ -92,4 +100,6 @@ class Publisher:
                 pipeline.publish(channel, payload)
                 if channel == PATTERNS:
                     pipeline.xadd(PATTERN_STREAM, {PATTERN_FIELD: payload}, maxlen=self._kept_events, approximate=True)
+                elif channel == PATTERNS_RETRACTED:
+                    self._retractions.add(pipeline, payload)
             pipeline.execute()

@@ -1,0 +1,64 @@
+"""The stream of retractions, beside that of pattern events and in one order with it.
+
+Whoever reads ``pattern_events`` expects detections and nothing else, so retractions have a stream of their own. An
+entry of it is later than all entries of both streams, and what comes after it in either is later still: one id says
+how far a reader has come in both.
+"""
+
+from typing import Any
+
+import redis
+
+from tickstock_pipeline.messaging.channels import PATTERN_FIELD, PATTERN_STREAM, RETRACTION_STREAM
+
+# KEYS: the stream of retractions, that of pattern events. ARGV: field, payload, length. Redis numbers the entries of
+# each stream for itself, so that the number given here has to be taken from the other one as well.
+_ADD = """
+local time = redis.call('TIME')
+local ms, number = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), '0'
+for _, key in ipairs(KEYS) do
+    if redis.call('EXISTS', key) == 1 then
+        local facts = redis.call('XINFO', 'STREAM', key)
+        for i = 1, #facts, 2 do
+            if facts[i] == 'last-generated-id' then
+                local last_ms, last_number = string.match(facts[i + 1], '(%d+)-(%d+)')
+                local later = string.format('%.0f', last_number + 1)
+                if tonumber(last_ms) > tonumber(ms) then
+                    ms, number = last_ms, later
+                elseif last_ms == ms and tonumber(later) > tonumber(number) then
+                    number = later
+                end
+            end
+        end
+    end
+end
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], ms .. '-' .. number, ARGV[1], ARGV[2])
+if redis.call('EXISTS', KEYS[2]) == 1 then
+    redis.call('XSETID', KEYS[2], id)
+end
+return id
+"""
+
+
+class RetractionStream:
+    """Writes retractions.
+
+    Parameters
+    ----------
+    client : of :func:`tickstock_pipeline.messaging.connection.connect`
+    kept : length of the stream
+    """
+
+    def __init__(self, client: "redis.Redis", kept: int) -> None:
+        self._script = client.register_script(_ADD.encode())
+        self._kept = kept
+
+    def add(self, pipeline: Any, payload: str) -> None:
+        """Put one into the stream with a pipeline's other commands.
+
+        Parameters
+        ----------
+        pipeline : of the same Redis
+        payload : the event as published on the channel
+        """
+        self._script([RETRACTION_STREAM, PATTERN_STREAM], [PATTERN_FIELD, payload, self._kept], client=pipeline)
