@@ -13,6 +13,7 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
     │   ├── ProviderUnavailableError  it does not answer, or answers that it cannot
     │   ├── RateLimitedError          its quota is spent, and waiting would take too long
     │   └── ProviderAnswerError       its answer cannot be trusted: cut off, not JSON, endless, not what was asked for
+    ├── WaitEndedError           a wait for a provider was ended because nobody wants its answer any more
     ├── UniverseError            a universe file or key cannot be used
     ├── JobError                 an import job cannot be accepted, or does not exist
     ├── SubscriptionError        what a client of the pattern socket asks for cannot be understood or given
@@ -85,6 +86,10 @@ class RateLimitedError(ProviderError):
 
 class ProviderAnswerError(ProviderError):
     """The provider's answer cannot be trusted: cut off, not JSON, endless, or not what was asked for."""
+
+
+class WaitEndedError(TickstockError):
+    """A wait for a provider was ended early: nobody wants its answer any more. No fault of the provider's."""
 
 
 class UniverseError(TickstockError):

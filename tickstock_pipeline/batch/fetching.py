@@ -6,6 +6,7 @@
    came for a moment. While it writes, the threads go on.
 3. Once a provider has failed on a symbol in a way that will not mend, the symbol's other requests are not sent: where
    five requests a minute are allowed, ten years of an unknown symbol would cost two minutes.
+4. A stop ends what still waits to be sent, be it for minutes; only what the provider is answering is waited for.
 """
 
 import threading
@@ -18,12 +19,19 @@ from datetime import date
 
 import numpy as np
 
-from tickstock_pipeline.errors import ProviderAnswerError, ProviderError, ProviderRefusedError, UnknownSymbolError
+from tickstock_pipeline.errors import (
+    ProviderAnswerError,
+    ProviderError,
+    ProviderRefusedError,
+    UnknownSymbolError,
+    WaitEndedError,
+)
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import exchange_date
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider
+from tickstock_pipeline.providers.waiting import ended_by
 from tickstock_pipeline.storage.corporate_actions import KINDS, ActionFetch, ActionKind
 
 CANCELLED = "cancelled"
@@ -104,7 +112,8 @@ def fetch_in_batches(
     ----------
     requests : taken one by one as they can be sent
     should_stop : asked in the caller's thread before each request is handed out and once a second; from then on,
-        requests not yet sent are refused as :data:`CANCELLED`, while those under way are waited for
+        requests not yet sent are refused as :data:`CANCELLED`, also those that wait for the provider's rate limit,
+        while those under way are waited for
 
     Yields
     ------
@@ -114,6 +123,7 @@ def fetch_in_batches(
     given_up: dict[str, str] = {}
     running: set[Future[Arrival]] = set()
     requested: dict[Future[Arrival], Request] = {}
+    stopped = threading.Event()
     pool = ThreadPoolExecutor(provider.concurrency, thread_name_prefix="fetch")
     try:
         arrived: list[Arrival] = []
@@ -121,15 +131,16 @@ def fetch_in_batches(
         while todo or running:
             while todo and len(running) < provider.concurrency + _REQUESTS_AHEAD and not should_stop():
                 request = todo.popleft()
-                future = pool.submit(_ask, provider, timeframe, request, given_up)
+                future = pool.submit(_ask, provider, timeframe, request, given_up, stopped)
                 running.add(future)
                 requested[future] = request
             if should_stop():
+                stopped.set()
                 arrived += [Refusal(request, CANCELLED) for request in todo]
                 todo.clear()
-                stopped = {future for future in running if future.cancel()}
-                arrived += [Refusal(requested.pop(future), CANCELLED) for future in stopped]
-                running -= stopped
+                unsent = {future for future in running if future.cancel()}
+                arrived += [Refusal(requested.pop(future), CANCELLED) for future in unsent]
+                running -= unsent
             done, running = wait(running, timeout=_PATIENCE_S, return_when=FIRST_COMPLETED)
             if done and not arrived:
                 since = time.monotonic()
@@ -142,17 +153,28 @@ def fetch_in_batches(
                 yield arrived
                 arrived = []
     finally:
+        # also where the caller cannot go on
+        stopped.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _ask(provider: HistoricalProvider, timeframe: Timeframe, request: Request, given_up: dict[str, str]) -> Arrival:
+def _ask(
+    provider: HistoricalProvider,
+    timeframe: Timeframe,
+    request: Request,
+    given_up: dict[str, str],
+    stopped: threading.Event,
+) -> Arrival:
     symbol = request.symbol
     if symbol in given_up:
         return Refusal(request, given_up[symbol])
     try:
-        fetched = provider.fetch_bars(symbol, timeframe, request.first, request.last)
-        with request.facts.turn:
-            return _with_facts(provider, request, fetched)
+        with ended_by(stopped):
+            fetched = provider.fetch_bars(symbol, timeframe, request.first, request.last)
+            with request.facts.turn:
+                return _with_facts(provider, request, fetched)
+    except WaitEndedError:
+        return Refusal(request, CANCELLED)
     except ProviderError as error:
         # An answer that cannot be trusted is about the years asked; whatever else is wrong is wrong for all of them.
         if not isinstance(error, ProviderAnswerError):

@@ -51,7 +51,8 @@ class HistoricalProvider(Protocol):
     """A source of bars, splits and dividends. Prices are always as traded (raw), never adjusted.
 
     Its methods may be called from several threads at once, :attr:`concurrency` of them at most. They wait for the
-    provider's rate limit, and retry what a retry may mend; what they raise is final.
+    provider's rate limit, and retry what a retry may mend; what they raise is final. Their waits can be ended, see
+    :mod:`tickstock_pipeline.providers.waiting`.
     """
 
     @property

@@ -1,6 +1,9 @@
 """The gateway as its clients meet it: a real server on a port of its own, and pattern events in the real stream."""
 
+import base64
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -144,3 +147,29 @@ def received_events(client: ClientConnection, count: int) -> list[dict[str, Any]
 def numbers(events: Sequence[dict[str, Any]]) -> list[int]:
     """Which minutes the events are of, as :func:`event` counts them."""
     return [round(one["data"]["timestamp"] - _FIRST_MINUTE) // 60 for one in events]
+
+
+@contextmanager
+def stuck_client(gateway: Gateway, token: str = "", takes: int | None = 4096) -> Iterator[socket.socket]:
+    """A client that subscribes to everything, and then reads nothing by itself.
+
+    Parameters
+    ----------
+    takes : bytes that its machine takes for it, so few that taking them later is slow; None: as usual
+    """
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+        if takes is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes)
+        key = base64.b64encode(os.urandom(16)).decode()
+        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+        connection.sendall(
+            f"GET /patterns/realtime HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nUpgrade: websocket\r\n"
+            f"{authorization}"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert b"101 Switching Protocols" in connection.recv(1024)
+        request = b'{"action": "subscribe", "symbols": ["*"]}'
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(request))
+        connection.sendall(bytes([0x81, 0x80 | len(request)]) + mask + masked)
+        yield connection

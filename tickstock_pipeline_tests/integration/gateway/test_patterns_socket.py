@@ -3,8 +3,6 @@
 import base64
 import itertools
 import json
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +29,7 @@ from tickstock_pipeline_tests.integration.gateway.serving import (
     received_events,
     retraction,
     serving,
+    stuck_client,
     subscribe,
     subscribed,
 )
@@ -238,7 +237,7 @@ def kinds(messages: list[dict[str, Any]]) -> list[tuple[str, int]]:
 
 
 def test_retractions_come_to_those_who_ask_for_them_in_the_order_of_all_events(
-    shared_gateway: Gateway, _redis_server_url: str
+    gateway: Gateway, redis_url: str
 ) -> None:
     payloads = [
         event("AAPL", 0),
@@ -249,11 +248,11 @@ def test_retractions_come_to_those_who_ask_for_them_in_the_order_of_all_events(
         event("AAPL", 3),
     ]
     with (
-        subscribed(shared_gateway, symbols=["AAPL"], patterns=["engulfing"], retractions=True) as asking,
-        subscribed(shared_gateway, symbols=["*"]) as simple,
-        subscribed(shared_gateway, symbols=["*"], retractions=True, timeframes=["hourly"]) as hourly,
+        subscribed(gateway, symbols=["AAPL"], patterns=["engulfing"], retractions=True) as asking,
+        subscribed(gateway, symbols=["*"]) as simple,
+        subscribed(gateway, symbols=["*"], retractions=True, timeframes=["hourly"]) as hourly,
     ):
-        publish_both(_redis_server_url, payloads)
+        publish_both(redis_url, payloads)
 
         found = received_events(asking, 4)
         assert kinds(found) == [
@@ -269,10 +268,10 @@ def test_retractions_come_to_those_who_ask_for_them_in_the_order_of_all_events(
 
 
 def test_a_retraction_takes_back_what_is_less_sure_by_now_than_the_client_asks_for(
-    shared_gateway: Gateway, _redis_server_url: str
+    gateway: Gateway, redis_url: str
 ) -> None:
-    with subscribed(shared_gateway, symbols=["AAPL"], min_confidence=0.9, retractions=True) as subscriber:
-        publish_both(_redis_server_url, [event("AAPL", 0, confidence=0.5), retraction("AAPL", 1, confidence=0.5)])
+    with subscribed(gateway, symbols=["AAPL"], min_confidence=0.9, retractions=True) as subscriber:
+        publish_both(redis_url, [event("AAPL", 0, confidence=0.5), retraction("AAPL", 1, confidence=0.5)])
 
         assert kinds(received_events(subscriber, 1)) == [("pattern_retracted", 1)]
 
@@ -448,28 +447,3 @@ def test_a_slow_client_is_told_why_it_is_dropped_and_can_come_again(settings: Se
             found += received_events(again, n_events - len(found))
 
     assert numbers(found) == list(range(n_events))
-
-
-class stuck_client:  # noqa: N801 - reads as a function
-    """A client that subscribes to everything, and never reads again."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def __enter__(self) -> socket.socket:
-        self._socket = socket.create_connection(("127.0.0.1", self._gateway.port))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        key = base64.b64encode(os.urandom(16)).decode()
-        self._socket.sendall(
-            f"GET /patterns/realtime HTTP/1.1\r\nHost: 127.0.0.1:{self._gateway.port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        assert b"101 Switching Protocols" in self._socket.recv(1024)
-        request = b'{"action": "subscribe", "symbols": ["*"]}'
-        mask = os.urandom(4)
-        masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(request))
-        self._socket.sendall(bytes([0x81, 0x80 | len(request)]) + mask + masked)
-        return self._socket
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
