@@ -10,6 +10,7 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
     ├── ProviderError            a market data provider did not give what was asked for
     │   ├── UnknownSymbolError        the provider has no such symbol
     │   ├── ProviderRefusedError      it refuses the key, or the plan lacks what was asked for
+    │   │   └── NotInPlanError             the plan lacks the symbol, or a part of the history that was asked for
     │   ├── ProviderUnavailableError  it does not answer, or answers that it cannot
     │   ├── RateLimitedError          its quota is spent, and waiting would take too long
     │   └── ProviderAnswerError       its answer cannot be trusted: cut off, not JSON, endless, not what was asked for
@@ -66,6 +67,10 @@ class UnknownSymbolError(ProviderError):
 
 class ProviderRefusedError(ProviderError):
     """The provider refuses the key, or the account's plan does not have what was asked for."""
+
+
+class NotInPlanError(ProviderRefusedError):
+    """The account's plan has other things, but not this symbol, or not all of the dates asked for."""
 
 
 class ProviderUnavailableError(ProviderError):

@@ -14,11 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
 
+from tickstock_pipeline.batch.plan_history import PlanHistory
 from tickstock_pipeline.errors import (
     ProviderAnswerError,
     ProviderError,
@@ -29,7 +30,6 @@ from tickstock_pipeline.errors import (
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import exchange_date
-from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider
 from tickstock_pipeline.providers.waiting import ended_by
 from tickstock_pipeline.storage.corporate_actions import KINDS, ActionFetch, ActionKind
@@ -76,6 +76,7 @@ class Answer:
     Attributes
     ----------
     answered : facts that need not be asked again for a while
+    begins : the first date that the account's plan has, where it has refused earlier ones of the symbol
     n_requests : calls of the provider; it may need several requests for one
     notes : what a person should know, though nothing failed
     """
@@ -85,6 +86,7 @@ class Answer:
     splits: tuple[Split, ...] = ()
     dividends: tuple[Dividend, ...] = ()
     answered: tuple[ActionFetch, ...] = ()
+    begins: date | None = None
     n_requests: int = 1
     notes: tuple[str, ...] = ()
 
@@ -102,7 +104,7 @@ Arrival = Answer | Refusal
 
 def fetch_in_batches(
     provider: HistoricalProvider,
-    timeframe: Timeframe,
+    history: PlanHistory,
     requests: Iterable[Request],
     should_stop: Callable[[], bool],
 ) -> Iterator[list[Arrival]]:
@@ -110,6 +112,7 @@ def fetch_in_batches(
 
     Parameters
     ----------
+    history : the provider's bars
     requests : taken one by one as they can be sent
     should_stop : asked in the caller's thread before each request is handed out and once a second; from then on,
         requests not yet sent are refused as :data:`CANCELLED`, also those that wait for the provider's rate limit,
@@ -131,7 +134,7 @@ def fetch_in_batches(
         while todo or running:
             while todo and len(running) < provider.concurrency + _REQUESTS_AHEAD and not should_stop():
                 request = todo.popleft()
-                future = pool.submit(_ask, provider, timeframe, request, given_up, stopped)
+                future = pool.submit(_ask, provider, history, request, given_up, stopped)
                 running.add(future)
                 requested[future] = request
             if should_stop():
@@ -160,7 +163,7 @@ def fetch_in_batches(
 
 def _ask(
     provider: HistoricalProvider,
-    timeframe: Timeframe,
+    history: PlanHistory,
     request: Request,
     given_up: dict[str, str],
     stopped: threading.Event,
@@ -170,9 +173,9 @@ def _ask(
         return Refusal(request, given_up[symbol])
     try:
         with ended_by(stopped):
-            fetched = provider.fetch_bars(symbol, timeframe, request.first, request.last)
+            fetched = history.fetch_bars(symbol, request.first, request.last)
             with request.facts.turn:
-                return _with_facts(provider, request, fetched)
+                return replace(_with_facts(provider, request, fetched), begins=history.begins(symbol))
     except WaitEndedError:
         return Refusal(request, CANCELLED)
     except ProviderError as error:

@@ -54,7 +54,7 @@ def store_answers(
 
     Returns
     -------
-    One outcome for each year of each request.
+    One outcome for each year of each request, but for those that end before the account's plan begins.
     """
     if not answers:
         return []
@@ -79,7 +79,7 @@ def store_answers(
                 earliest=earliest,
                 today=today,
             ),
-            lambda item: [Partition(item.request.symbol, year) for year in item.request.years],
+            lambda item: [Partition(item.request.symbol, year) for year in _had_years(item)],
         )
     return outcomes
 
@@ -99,9 +99,9 @@ def store_failures(engine: sa.Engine, asked: str, timeframe: Timeframe, failed: 
 
 
 def store_nothing_to_have(
-    engine: sa.Engine, asked: str, timeframe: Timeframe, partitions: Sequence[Partition], earliest: date
+    engine: sa.Engine, asked: str, timeframe: Timeframe, partitions: Sequence[Partition], earliest: date, reason: str
 ) -> None:
-    """Record that the provider's history begins after these partitions; what is known of one already stays."""
+    """Record that what can be had begins after these partitions; what is known of one already stays."""
     if not partitions:
         return
     with engine.begin() as connection:
@@ -118,7 +118,7 @@ def store_nothing_to_have(
                     n_bars=0,
                     requested_from=date(partition.year, 1, 1),
                     requested_through=min(date(partition.year, 12, 31), earliest - timedelta(days=1)),
-                    reason=_begins(asked, earliest),
+                    reason=reason,
                 )
                 for partition in partitions
                 if partition not in known or known[partition].outcome == "failed"
@@ -126,8 +126,16 @@ def store_nothing_to_have(
         )
 
 
-def _begins(asked: str, earliest: date) -> str:
-    return f"{asked} has nothing before {earliest}"
+def plan_begins(asked: str, begins: date) -> str:
+    """Why there is nothing before a date, where the provider has refused it."""
+    return f"the account's plan at {asked} has nothing before {begins}"
+
+
+def _cut(asked: str, year: int, earliest: date | None, begins: date | None) -> str:
+    """Why a year does not begin with its first day."""
+    if begins is not None and begins > date(year, 1, 1):
+        return plan_begins(asked, begins)
+    return f"{asked} has nothing before {earliest}" if earliest is not None and earliest > date(year, 1, 1) else ""
 
 
 def _write(
@@ -156,10 +164,10 @@ def _write(
         request = item.request
         refused = _refused_by_year(item.fetched.refused, request.years)
         years_of_bars = _dates(of_item).astype("datetime64[Y]").astype(np.int64) + 1970
-        for year in request.years:
+        for year in _had_years(item):
             partition = Partition(request.symbol, year)
             of_year = of_item[years_of_bars == year]
-            cut = _begins(asked, earliest) if earliest is not None and earliest > date(year, 1, 1) else ""
+            cut = _cut(asked, year, earliest, item.begins)
             reason = "; ".join(part for part in (item.fetched.reason, cut) if part)
             notes = "; ".join(item.notes)
             outcomes.append(
@@ -193,6 +201,11 @@ def _write(
             )
     record_provenance(connection, provenance)
     return outcomes
+
+
+def _had_years(answer: Answer) -> list[int]:
+    begins = answer.begins
+    return [year for year in answer.request.years if begins is None or year >= begins.year]
 
 
 def _by_symbol(bars: Sequence[Bars]) -> list[Bars]:

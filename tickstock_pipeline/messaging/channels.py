@@ -38,6 +38,11 @@ def job_status_key(job_id: str) -> str:
     return f"tickstock.jobs.status:{job_id}"
 
 
+def job_status_version_key(job_id: str) -> str:
+    """Ours alone: which state of a job its status key tells of."""
+    return f"tickstock:jobs:status_version:{job_id}"
+
+
 def bar_stream(shard: int) -> str:
     """The stream of live bars of one shard of the symbols."""
     return f"tickstock:bars:{shard}"

@@ -20,6 +20,7 @@ from datetime import UTC, date, datetime
 from typing import TypeVar
 
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderError,
     ProviderRefusedError,
     ProviderUnavailableError,
@@ -197,7 +198,7 @@ class _Member:
         try:
             with self._turns:
                 answer = question()
-        except UnknownSymbolError:
+        except (UnknownSymbolError, NotInPlanError):
             # that is an answer too
             self._note_answer()
             raise
@@ -261,5 +262,7 @@ def _all_failed(what: str, reasons: dict[str, str], errors: Sequence[ProviderErr
     if errors and all(isinstance(error, UnknownSymbolError) for error in errors):
         return UnknownSymbolError(message, advice=advice)
     if errors and all(isinstance(error, ProviderRefusedError | UnknownSymbolError) for error in errors):
-        return ProviderRefusedError(message, advice=advice)
+        # newer dates may be had from the one whose plan they are in
+        is_partly = any(isinstance(error, NotInPlanError) for error in errors)
+        return (NotInPlanError if is_partly else ProviderRefusedError)(message, advice=advice)
     return ProviderError(message, advice=advice)

@@ -41,6 +41,7 @@ IMPORT_JOBS = sa.Table(
     sa.Column("cancel_requested_by", sa.Text),
     sa.Column("publish_after", _INSTANT, nullable=False, server_default=sa.func.now()),
     sa.Column("published_at", _INSTANT),
+    sa.Column("status_version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("char_length(job_id) BETWEEN 1 AND 200", name="import_jobs_id"),
     sa.CheckConstraint(
         _one_of("status", "submitted", "queued", "running", "completed", "failed", "cancelled"),

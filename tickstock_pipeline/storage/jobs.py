@@ -232,11 +232,36 @@ def is_cancel_requested(connection: sa.Connection, job_id: str) -> bool:
     return bool(connection.scalar(query.where(IMPORT_JOBS.c.job_id == job_id)))
 
 
-def mark_published(connection: sa.Connection, job_id: str) -> None:
-    """Note that the status key was written, with the job as this transaction has read it."""
+@dataclass(frozen=True, slots=True)
+class StatusVersion:
+    """Which state of a job was read.
+
+    Attributes
+    ----------
+    number : rises with each; of one job, the state with the higher number is the later one
+    read_at : when, by the database's clock
+    """
+
+    number: int
+    read_at: datetime
+
+
+def next_status_version(connection: sa.Connection, job_id: str) -> StatusVersion | None:
+    """Number what this transaction is about to read of a job, which it keeps to itself meanwhile; None: no such job."""
     statement = sa.update(IMPORT_JOBS).where(IMPORT_JOBS.c.job_id == job_id)
+    statement = statement.values(status_version=IMPORT_JOBS.c.status_version + 1)
+    row = connection.execute(statement.returning(IMPORT_JOBS.c.status_version, sa.func.now())).one_or_none()
+    return None if row is None else StatusVersion(*row)
+
+
+def mark_published(connection: sa.Connection, job_id: str, version: StatusVersion) -> None:
+    """Note that the status key tells of that state of a job, or of a later one."""
+    table = IMPORT_JOBS.c
     # not later than it was read: what has happened since is still to be told
-    connection.execute(statement.values(published_at=sa.func.now()))
+    is_news = sa.or_(table.published_at.is_(None), table.published_at < version.read_at)
+    connection.execute(
+        sa.update(IMPORT_JOBS).where(table.job_id == job_id, is_news).values(published_at=version.read_at)
+    )
 
 
 def _update(connection: sa.Connection, job_id: str, states: Sequence[JobState], **values: Any) -> bool:

@@ -1,16 +1,20 @@
 """Which requests an import sends, and what is stored of the answers, whatever the provider does."""
 
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from limits import RateLimitItemPerMinute
 
 from tickstock_pipeline.batch.days import import_days
+from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status, failures
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderAnswerError,
     ProviderRefusedError,
     ProviderUnavailableError,
@@ -20,6 +24,8 @@ from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.limits import RequestBudget, window_of
+from tickstock_pipeline.providers.windows import LocalWindows
 from tickstock_pipeline.storage.provenance import read_provenance
 from tickstock_pipeline.storage.symbols import read_symbols
 from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, ArrayProvider, days, minutes
@@ -356,6 +362,87 @@ def test_a_history_that_has_moved_on_leaves_what_was_fetched_before(engine):
 
     assert provenance(engine)[Partition("A", 2019)].outcome == "complete"
     assert scalar(engine, "SELECT count(*) FROM ohlcv_daily") == 757
+
+
+@pytest.mark.parametrize("begins", [date(2020, 7, 4), date(2020, 1, 1), date(2021, 12, 31)])
+def test_years_that_the_plan_refuses_are_empty_there_and_the_newer_ones_imported(engine, begins):
+    provider = ArrayProvider([minutes(symbol, date(2020, 6, 25), date(2021, 1, 8)) for symbol in ("A", "B")])
+    provider.plan_begins = begins
+
+    outcomes = run(engine, provider, partitions("A", "B"), Timeframe.MINUTE)
+
+    assert not failures(outcomes)
+    n_bars = sum(len(bars.since(np.datetime64(begins, "us"))) for bars in provider.series.values())
+    assert scalar(engine, "SELECT count(*) FROM ohlcv_1min") == n_bars
+    found = provenance(engine, Timeframe.MINUTE)
+    reason = f"the account's plan at array has nothing before {begins}"
+    year_before = found[Partition("A", begins.year - 1)]
+    assert (year_before.outcome, year_before.reason) == ("empty", reason)
+    assert found[Partition("B", begins.year)].reason == (None if begins.day == begins.month == 1 else reason)
+    of_second = [first for symbol, _, first, _ in provider.asked if symbol == "B"]
+    assert of_second[:2] == [FIRST, begins]
+    assert len(of_second) <= 2 + len(YEARS)
+    assert len(provider.asked) < 25
+
+
+def test_days_of_a_plan_that_begins_within_the_range_are_had_in_one_answer(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    provider.plan_begins = date(2020, 3, 2)
+
+    outcomes = run(engine, provider, partitions("A"))
+
+    assert not failures(outcomes)
+    assert scalar(engine, "SELECT min(date)::text FROM ohlcv_daily") == "2020-03-02"
+    assert scalar(engine, "SELECT count(DISTINCT date) FROM ohlcv_daily WHERE date >= '2021-01-01'") == 252
+
+
+def test_a_symbol_that_the_plan_lacks_altogether_fails_alone_and_soon(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST), days("B", FIRST, LAST)])
+
+    def refuse(symbol: str) -> None:
+        if symbol == "A":
+            raise NotInPlanError("array refuses A.")
+
+    provider.before_answer = refuse
+    outcomes = run(engine, provider, partitions("A", "B", years=(2019, 2021)))
+
+    assert [outcome.error for outcome in outcomes] == ["array refuses A."] * 2 + ["", ""]
+    assert sum(symbol == "A" for symbol, *_ in provider.asked) == 2
+
+
+def test_a_plan_that_has_moved_on_leaves_what_was_fetched_before(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    run(engine, provider, partitions("A"))
+    provider.plan_begins = date(2021, 1, 1)
+
+    assert not failures(run(engine, provider, partitions("A")))
+
+    assert provenance(engine)[Partition("A", 2019)].outcome == "complete"
+    assert scalar(engine, "SELECT count(*) FROM ohlcv_daily") == 757
+
+
+def test_a_stop_ends_the_wait_for_a_quota_that_lasts_for_minutes(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    item = RateLimitItemPerMinute(1)
+    windows = LocalWindows([window_of(item)])
+    budget = RequestBudget("array", [window_of(item)], None, windows)
+    budget.acquire()
+    is_waiting = threading.Event()
+
+    def ask(_: str) -> None:
+        is_waiting.set()
+        budget.acquire()
+
+    provider.before_answer = ask
+    began = time.monotonic()
+    outcomes = run(engine, provider, partitions("A"), should_stop=is_waiting.is_set)
+
+    assert time.monotonic() - began < 10
+    assert {outcome.error for outcome in outcomes} == {CANCELLED}
+    # the place in the queue is given to whoever comes next
+    assert windows.reserve(0.0).wait < 62
+    assert windows.reserve(0.0).wait > 50
+    assert scalar(engine, "SELECT count(*) FROM bar_provenance") == 0
 
 
 def test_who_gave_the_bars_instead_is_recorded_with_the_reason(engine):

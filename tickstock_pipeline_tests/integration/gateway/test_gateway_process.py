@@ -127,10 +127,10 @@ def test_a_client_that_never_reads_is_dropped_and_the_token_stays_out_of_the_log
         publish(client, [event(number=0)])
         assert numbers(received_events(reader, 1)) == [0]
 
-    url = gateway.http.base_url
+    url = str(gateway.http.base_url).rstrip("/")
     job = {"job_id": "j1", "job_type": "historical_load", "symbols": ["AAPL"]}
-    assert httpx.post(f"{url}jobs", json=job).status_code == 401
-    assert httpx.post(f"{url}jobs", json=job, headers={"Authorization": "Bearer guess"}).status_code == 401
+    assert httpx.post(f"{url}/jobs", json=job).status_code == 401
+    assert httpx.post(f"{url}/jobs", json=job, headers={"Authorization": "Bearer guess"}).status_code == 401
     assert gateway.http.get("/metrics", headers={"Host": "evil.example"}).status_code == 403
     assert gateway.http.get("/metrics", headers={"Host": "ticks.example"}).status_code == 200
     assert gateway.http.get("/jobs/j1").status_code == 404

@@ -322,7 +322,7 @@ def test_a_job_of_another_program_that_means_nothing_fails_and_harms_no_other(
         eventually(lambda job_id=job_id: (status(client, job_id) or {}).get("status") == "failed")  # type: ignore[misc]
     assert "another program" in (status(client, "type") or {})["error_message"]
     assert "another job" in (status(client, "other") or {})["error_message"]
-    assert intake.health.is_listening("upkeep")
+    eventually(lambda: intake.health.is_listening("upkeep"))
 
 
 def test_the_types_of_jobs_are_those_of_the_table() -> None:

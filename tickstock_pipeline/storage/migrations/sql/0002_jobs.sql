@@ -23,6 +23,8 @@ CREATE TABLE import_jobs (
     -- until then the status key is the requester's, who writes to it right after the message
     publish_after TIMESTAMPTZ NOT NULL DEFAULT now(),
     published_at TIMESTAMPTZ,
+    -- counts the states that were read for the status key, so that an older one never replaces a later one there
+    status_version BIGINT NOT NULL DEFAULT 0,
     CONSTRAINT import_jobs_id CHECK (char_length(job_id) BETWEEN 1 AND 200),
     CONSTRAINT import_jobs_status
         CHECK (status IN ('submitted', 'queued', 'running', 'completed', 'failed', 'cancelled')),
