@@ -30,7 +30,7 @@ from tickstock_pipeline.errors import (
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import exchange_date
-from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider
+from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, SplitsOfAnother
 from tickstock_pipeline.providers.waiting import ended_by
 from tickstock_pipeline.storage.corporate_actions import KINDS, ActionFetch, ActionKind
 
@@ -75,6 +75,7 @@ class Answer:
 
     Attributes
     ----------
+    has_all_splits : ``splits`` are all that the provider asked knows
     answered : facts that need not be asked again for a while
     begins : the first date that the account's plan has, where it has refused earlier ones of the symbol
     n_requests : calls of the provider; it may need several requests for one
@@ -84,6 +85,7 @@ class Answer:
     request: Request
     fetched: FetchedBars
     splits: tuple[Split, ...] = ()
+    has_all_splits: bool = False
     dividends: tuple[Dividend, ...] = ()
     answered: tuple[ActionFetch, ...] = ()
     begins: date | None = None
@@ -192,6 +194,7 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
     moment; a plan that does not have them at all must not keep the bars away for ever. Dividends change no analysis.
     """
     splits: tuple[Split, ...] = ()
+    has_all_splits = False
     dividends: tuple[Dividend, ...] = ()
     answered, notes = [], []
     kinds = request.facts.kinds
@@ -199,6 +202,7 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
         try:
             if kind == "splits":
                 splits = provider.fetch_splits(request.symbol)
+                has_all_splits = not isinstance(splits, SplitsOfAnother)
             else:
                 dividends = provider.fetch_dividends(request.symbol)
         except (ProviderRefusedError, UnknownSymbolError) as error:
@@ -214,6 +218,7 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
         request,
         fetched,
         splits,
+        has_all_splits,
         dividends,
         tuple(answered),
         n_requests=1 + len(kinds),

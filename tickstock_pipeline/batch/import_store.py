@@ -1,5 +1,6 @@
 """Answers of a provider into the tables: bars, refused bars, facts, and how each partition came to be."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import partial
@@ -25,10 +26,12 @@ from tickstock_pipeline.storage.provenance import (
     record_failures,
     record_provenance,
 )
-from tickstock_pipeline.storage.splits import write_splits
+from tickstock_pipeline.storage.splits import withdraw_splits, write_splits
 from tickstock_pipeline.storage.symbols import add_symbols, read_symbols
 
 _DAYS_OF_A_YEAR = 366
+
+_logger = logging.getLogger(__name__)
 
 
 def store_answers(
@@ -54,7 +57,8 @@ def store_answers(
 
     Returns
     -------
-    One outcome for each year of each request, but for those that end before the account's plan begins.
+    One outcome for each year of each request, but for those that end before the account's plan, or the history of
+    whoever answered, begins.
     """
     if not answers:
         return []
@@ -154,11 +158,18 @@ def _write(
     before = ledger_by_partition(read_ledger(connection, timeframe, symbols))
     # bars first, as every other writer takes their locks
     write_bars(connection, _by_symbol(bars), source, yields_to=None if source == asked else asked)
+    gone = withdraw_splits(
+        connection, {item.request.symbol: item.splits for item in items if item.has_all_splits}, asked
+    )
+    for split in gone:
+        _logger.warning("%s no longer lists the split of %s on %s", asked, split.symbol, split.ex_date)
     write_splits(connection, [split for item in items for split in item.splits if split.ex_date <= today], asked)
     write_dividends(connection, [paid for item in items for paid in item.dividends if paid.ex_date <= today], asked)
     record_action_fetches(connection, [fetch for item in items for fetch in item.answered])
     record_refused(connection, [bar for item in items for bar in item.fetched.refused], source)
     after = ledger_by_partition(read_ledger(connection, timeframe, symbols))
+    parts = [item.request.symbol for item in items if item.fetched.begins is not None]
+    known = read_provenance(connection, timeframe, parts) if parts else {}
     outcomes, provenance = [], []
     for item, of_item in zip(items, bars, strict=True):
         request = item.request
@@ -184,16 +195,20 @@ def _write(
                     **({"note": notes} if notes else {}),
                 )
             )
+            # dates that nobody gives now may have been had before
+            is_part = item.fetched.begins is not None and item.fetched.begins > date(year, 1, 1)
+            if is_part and partition in known and known[partition].outcome == "complete":
+                continue
             provenance.append(
                 Provenance(
                     request.symbol,
                     timeframe,
                     year,
                     source=source,
-                    outcome="complete" if len(of_year) else "empty",
+                    outcome="partial" if is_part else "complete" if len(of_year) else "empty",
                     n_bars=len(of_year),
                     n_refused=refused[year],
-                    requested_from=date(year, 1, 1),
+                    requested_from=max(date(year, 1, 1), item.fetched.begins or date.min),
                     requested_through=min(date(year, 12, 31), request.last, through(request.symbol)),
                     reason=reason or None,
                     session_bars=_session_bars(of_year) if timeframe is Timeframe.MINUTE else None,
@@ -204,8 +219,9 @@ def _write(
 
 
 def _had_years(answer: Answer) -> list[int]:
-    begins = answer.begins
-    return [year for year in answer.request.years if begins is None or year >= begins.year]
+    """The years of a request of which whoever answered has anything."""
+    begins = [day for day in (answer.begins, answer.fetched.begins) if day is not None]
+    return [year for year in answer.request.years if all(year >= day.year for day in begins)]
 
 
 def _by_symbol(bars: Sequence[Bars]) -> list[Bars]:

@@ -162,6 +162,13 @@ def import_bars(
         )
         outcomes += _before_the_plan(engine, provider.name, timeframe, answers)
         outcomes += [
+            Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.fetched.reason)
+            for item in answers
+            for year in item.request.years
+            if item.fetched.begins is not None
+            and max(item.begins or date.min, date(year, 1, 1)) <= date(year, 12, 31) < item.fetched.begins
+        ]
+        outcomes += [
             Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.reason)
             for item in refusals
             for year in item.request.years
