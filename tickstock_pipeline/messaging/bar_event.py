@@ -17,6 +17,10 @@ _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_LABEL = 40
 
 
+MISSED = "missed"
+"""``data_quality`` of a bar that was stored while nobody listened, and is taken up later."""
+
+
 class LiveBar(NamedTuple):
     """One bar as received, unchecked.
 

@@ -11,33 +11,37 @@ import redis
 
 from tickstock_pipeline.messaging.channels import PATTERN_FIELD, PATTERN_STREAM, RETRACTION_STREAM
 
-# KEYS: the stream of retractions, that of pattern events. ARGV: field, payload, length. Redis numbers the entries of
-# each stream for itself, so that the number given here has to be taken from the other one as well.
-_ADD = """
-local time = redis.call('TIME')
-local ms, number = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), '0'
-for _, key in ipairs(KEYS) do
-    if redis.call('EXISTS', key) == 1 then
-        local facts = redis.call('XINFO', 'STREAM', key)
-        for i = 1, #facts, 2 do
-            if facts[i] == 'last-generated-id' then
-                local last_ms, last_number = string.match(facts[i + 1], '(%d+)-(%d+)')
-                local later = string.format('%.0f', last_number + 1)
-                if tonumber(last_ms) > tonumber(ms) then
-                    ms, number = last_ms, later
-                elseif last_ms == ms and tonumber(later) > tonumber(number) then
-                    number = later
+ADD_RETRACTION = """
+local function add_retraction(retractions, patterns, field, payload, kept)
+    local time = redis.call('TIME')
+    local ms, number = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), '0'
+    for _, key in ipairs({retractions, patterns}) do
+        if redis.call('EXISTS', key) == 1 then
+            local facts = redis.call('XINFO', 'STREAM', key)
+            for i = 1, #facts, 2 do
+                if facts[i] == 'last-generated-id' then
+                    local last_ms, last_number = string.match(facts[i + 1], '(%d+)-(%d+)')
+                    local later = string.format('%.0f', last_number + 1)
+                    if tonumber(last_ms) > tonumber(ms) then
+                        ms, number = last_ms, later
+                    elseif last_ms == ms and tonumber(later) > tonumber(number) then
+                        number = later
+                    end
                 end
             end
         end
     end
+    local id = redis.call('XADD', retractions, 'MAXLEN', '~', kept, ms .. '-' .. number, field, payload)
+    if redis.call('EXISTS', patterns) == 1 then
+        redis.call('XSETID', patterns, id)
+    end
+    return id
 end
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], ms .. '-' .. number, ARGV[1], ARGV[2])
-if redis.call('EXISTS', KEYS[2]) == 1 then
-    redis.call('XSETID', KEYS[2], id)
-end
-return id
 """
+"""A function for scripts of Redis: adds to the stream ``retractions``. Redis numbers the entries of each stream for
+itself, so the number given here is taken from the stream ``patterns`` as well."""
+
+_ADD = f"{ADD_RETRACTION} return add_retraction(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])"
 
 
 class RetractionStream:

@@ -70,6 +70,7 @@ class BarTaker:
         intake = taken_in(entries, self._desk.n_shards, self._desk.calendar, now)
         lag_ms = max(received_at * 1e3 - min(entry.arrived_ms for entry in entries), 0.0)
         is_analysed = self._breaker.allows_analysis(lag_ms / 1e3)
+        self._desk.note_late(intake.late)
         self._quarantine(intake)
         deferred: set[str] = set()
         n_written = 0

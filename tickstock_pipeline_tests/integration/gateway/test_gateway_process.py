@@ -76,6 +76,7 @@ def running(settings: Settings, tmp_path: Path) -> Iterator[Running]:
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.05)
             yield found
+            found.gateway.http.close()
         finally:
             process.terminate()
             process.wait(30)
