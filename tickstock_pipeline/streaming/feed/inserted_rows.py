@@ -151,7 +151,12 @@ class InsertedRows:
 
 def opening_of_last_session(calendar: TradingCalendar) -> Callable[[], np.datetime64]:
     """When the last session that has ended began, UTC."""
-    return lambda: calendar.opening(calendar.last_closed(np.datetime64("now", "us")))
+
+    def opening() -> np.datetime64:
+        found: np.datetime64 = calendar.opening(np.asarray([calendar.last_closed(np.datetime64("now", "us"))]))[0]
+        return found
+
+    return opening
 
 
 def since_last_session(calendar: TradingCalendar) -> Callable[[np.datetime64], bool]:

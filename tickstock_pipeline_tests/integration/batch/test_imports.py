@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -11,6 +12,7 @@ from limits import RateLimitItemPerMinute
 
 from tickstock_pipeline.batch.completeness import completeness
 from tickstock_pipeline.batch.days import import_days
+from tickstock_pipeline.batch.due_imports import due_days
 from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status, failures
@@ -378,6 +380,26 @@ def test_an_unfinished_session_is_not_stored_and_comes_with_the_next_import(engi
         assert provenance(engine, timeframe)[Partition("A", 2021)].requested_through.isoformat() == stored[-1]
 
     assert stored == ["2021-03-10", "2021-03-10", "2021-03-11"]
+
+
+def test_a_volume_that_grows_after_the_close_is_right_after_the_next_session(engine):
+    provider = ArrayProvider([days("A", date(2020, 12, 1), date(2021, 1, 29))])
+    whole = provider.series["A", Timeframe.DAILY]
+    is_short = whole.time == np.datetime64("2020-12-31", "us")
+    provider.series = {("A", Timeframe.DAILY): replace(whole, volume=np.where(is_short, 1, whole.volume))}
+    soon_after = datetime(2020, 12, 31, 21, 25, tzinfo=UTC)
+    run(engine, provider, partitions("A", years=(2020,)), now=soon_after)
+    volume = "SELECT volume FROM ohlcv_daily WHERE date = '2020-12-31'"
+    assert scalar(engine, volume) == 1
+
+    provider.series = {("A", Timeframe.DAILY): whole}
+    next_session = datetime(2021, 1, 4, 21, 25, tzinfo=UTC)
+    with engine.connect() as connection:
+        assert not due_days(connection, provider, CALENDAR, datetime(2021, 1, 3, 12, tzinfo=UTC))
+        due = due_days(connection, provider, CALENDAR, next_session)
+    run(engine, provider, due, now=next_session)
+
+    assert scalar(engine, volume) == int(whole.volume[is_short][0])
 
 
 def test_a_year_that_has_not_begun_is_skipped(engine):
