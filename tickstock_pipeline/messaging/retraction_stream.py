@@ -17,7 +17,7 @@ local function add_retraction(retractions, patterns, field, payload, kept)
     local ms, number = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)), '0'
     for _, key in ipairs({retractions, patterns}) do
         if redis.call('EXISTS', key) == 1 then
-            local facts = redis.call('XINFO', 'STREAM', key)
+            local facts = redis.pcall('XINFO', 'STREAM', key)
             for i = 1, #facts, 2 do
                 if facts[i] == 'last-generated-id' then
                     local last_ms, last_number = string.match(facts[i + 1], '(%d+)-(%d+)')
@@ -31,15 +31,16 @@ local function add_retraction(retractions, patterns, field, payload, kept)
             end
         end
     end
-    local id = redis.call('XADD', retractions, 'MAXLEN', '~', kept, ms .. '-' .. number, field, payload)
-    if redis.call('EXISTS', patterns) == 1 then
-        redis.call('XSETID', patterns, id)
+    local id = redis.pcall('XADD', retractions, 'MAXLEN', '~', kept, ms .. '-' .. number, field, payload)
+    if type(id) ~= 'table' and redis.call('EXISTS', patterns) == 1 then
+        local moved = redis.pcall('XSETID', patterns, id)
+        if moved.err then return moved end
     end
     return id
 end
 """
 """A function for scripts of Redis: adds to the stream ``retractions``. Redis numbers the entries of each stream for
-itself, so the number given here is taken from the stream ``patterns`` as well."""
+itself, so the number given here is taken from the stream ``patterns`` as well. Gives its id, or an error."""
 
 _ADD = f"{ADD_RETRACTION} return add_retraction(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3])"
 

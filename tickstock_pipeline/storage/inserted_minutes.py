@@ -29,16 +29,16 @@ def unanalysed_minutes(connection: sa.Connection, since: datetime, at_most: int)
     """
     rows = connection.execute(
         sa.text("""
-            SELECT found.symbol, (extract(epoch FROM "timestamp") * 1000000)::bigint, open, high, low, close, volume,
-                left(source, 20)
+            SELECT found.symbol, (extract(epoch FROM found."timestamp") * 1000000)::bigint, found.open, found.high,
+                found.low, found.close, found.volume, left(found.source, 20)
             FROM bar_ledger known
             LEFT JOIN bar_provenance made USING (symbol, timeframe, year)
             CROSS JOIN LATERAL (
                 SELECT bar.* FROM ohlcv_1min bar
                 WHERE bar.symbol = known.symbol AND bar."timestamp" >= :since AND isfinite(bar."timestamp")
-                    AND ("timestamp" AT TIME ZONE 'America/New_York')::date
+                    AND (bar."timestamp" AT TIME ZONE 'America/New_York')::date
                         > coalesce(made.requested_through, '-infinity')
-                    AND extract(year FROM "timestamp" AT TIME ZONE 'America/New_York') = known.year
+                    AND extract(year FROM bar."timestamp" AT TIME ZONE 'America/New_York') = known.year
                     AND NOT EXISTS (
                         SELECT FROM bar_indicators held
                         WHERE held.symbol = bar.symbol AND held.timeframe = '1min' AND held.time = bar."timestamp"

@@ -4,15 +4,17 @@ import json
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import psycopg2
 import sqlalchemy as sa
 
+from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.streaming.feed.inserted_rows import InsertedRows
-from tickstock_pipeline_tests.integration.streaming.conftest import until_idle
+from tickstock_pipeline_tests.integration.streaming.conftest import live, minutes, until_idle
+from tickstock_pipeline_tests.integration.streaming.test_events import doji_at
 
 START = 1_361_802_600_000_000  # 2013-02-25 09:30 in New York, microseconds
 INSERT = """
@@ -29,47 +31,45 @@ def is_told(message: Any) -> bool:
 def test_minutes_that_came_while_the_feed_was_down_are_published_as_late(
     make_feed: Callable[..., Any], make_worker: Callable[..., Any], engine: sa.Engine, database_url: str
 ) -> None:
-    def source() -> InsertedRows:
-        return InsertedRows(engine, lambda _: True, lambda: np.datetime64(START, "us"))
+    bars = live(doji_at(minutes("AAPL", "2026-03-02", "2026-03-02")[:62], 60, is_doji=True))
 
-    def events() -> list[dict[str, Any]]:
-        stored = running.client.xrange("pattern_events")
-        return [json.loads(fields[b"event"])["data"] for _, fields in stored]
+    def source() -> InsertedRows:
+        return InsertedRows(engine, lambda _: True, lambda: np.datetime64(bars[0].time, "us"))
+
+    def store(symbol: str, stored: Sequence[LiveBar]) -> None:
+        for one in stored:
+            values = (symbol, one.time, one.open, one.high, one.low, one.close, int(one.volume))
+            cursor.execute("INSERT INTO ohlcv_1min VALUES (%s, to_timestamp(%s / 1e6), %s, %s, %s, %s, %s)", values)
 
     worker = make_worker()
     program = psycopg2.connect(database_url, application_name="TickStockAppV2")
     program.autocommit = True
     with program.cursor() as cursor:
-        # a session that an import has asked for is none of ours
-        cursor.execute("INSERT INTO ohlcv_1min VALUES ('IBM', to_timestamp(%s / 1e6), 1, 1, 1, 1, 1)", [START])
+        store("AAPL", bars[:60])
+        # a session that an import has asked for is history
+        store("IBM", bars[:1])
         cursor.execute(
             "INSERT INTO bar_provenance (symbol, timeframe, year, source, outcome, n_bars, requested_through)"
-            " VALUES ('IBM', '1min', 2013, 'polygon', 'complete', 1, '2013-02-25')"
+            " VALUES ('IBM', '1min', 2026, 'polygon', 'complete', 1, '2026-03-02')"
         )
-        for minute in range(30):
-            cursor.execute(INSERT, [START + minute * 60_000_000])
         with make_feed(source) as running:
-            running.until_connected()
-            running.until_keys({("AAPL", START + minute * 60_000_000) for minute in range(30)})
+            running.until(lambda: running.feed.writer.written.bars == 60, "the minutes that were missed")
             until_idle(worker)
-            cursor.execute(INSERT, [START + 30 * 60_000_000])
-            running.until(lambda: len(running.keys_on_streams()) == 31, "the new minute")
+            store("AAPL", bars[60:61])
+            running.until(lambda: running.feed.writer.written.bars == 61, "the new minute")
             until_idle(worker)
-            found = {one["timestamp"]: one["realtime_context"].get("late", False) for one in events()}
-        assert len(found) > 3
-        new = (START + 30 * 60_000_000) / 1e6
-        assert not found.pop(new)
-        assert set(found.values()) == {True}
+            told = [json.loads(fields[b"event"])["data"] for _, fields in running.client.xrange("pattern_events")]
+        late = {one["timestamp"]: one["realtime_context"].get("late", False) for one in told}
+        assert late.pop(bars[60].time / 1e6) is False
+        assert len(late) > 5
+        assert set(late.values()) == {True}
 
         # what is analysed is not taken up again
-        n_events, n_entries = len(events()), len(running.keys_on_streams())
         with make_feed(source) as running:
             running.until_connected()
-            cursor.execute(INSERT, [START + 31 * 60_000_000])
-            running.until(lambda: len(running.keys_on_streams()) == n_entries + 1, "the next minute")
-            until_idle(worker)
-            assert len(events()) >= n_events
-            assert len(running.bars()) <= n_entries + 5
+            store("AAPL", bars[61:])
+            running.until(lambda: running.feed.writer.written.bars == 1, "the next minute")
+            assert running.feed.state.events == 1
     program.close()
 
 
