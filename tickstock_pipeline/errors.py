@@ -10,9 +10,11 @@ Each carries what went wrong and ``advice``: the one thing to do about it, as sh
     ├── ProviderError            a market data provider did not give what was asked for
     │   ├── UnknownSymbolError        the provider has no such symbol
     │   ├── ProviderRefusedError      it refuses the key, or the plan lacks what was asked for
+    │   │   └── NotInPlanError             the plan lacks the symbol, or a part of the history that was asked for
     │   ├── ProviderUnavailableError  it does not answer, or answers that it cannot
     │   ├── RateLimitedError          its quota is spent, and waiting would take too long
     │   └── ProviderAnswerError       its answer cannot be trusted: cut off, not JSON, endless, not what was asked for
+    ├── WaitEndedError           a wait for a provider was ended because nobody wants its answer any more
     ├── UniverseError            a universe file or key cannot be used
     ├── JobError                 an import job cannot be accepted, or does not exist
     ├── SubscriptionError        what a client of the pattern socket asks for cannot be understood or given
@@ -67,6 +69,10 @@ class ProviderRefusedError(ProviderError):
     """The provider refuses the key, or the account's plan does not have what was asked for."""
 
 
+class NotInPlanError(ProviderRefusedError):
+    """The account's plan has other things, but not this symbol, or not all of the dates asked for."""
+
+
 class ProviderUnavailableError(ProviderError):
     """The provider does not answer, or cannot now; ``retry_after_seconds`` where it said when to ask again."""
 
@@ -85,6 +91,10 @@ class RateLimitedError(ProviderError):
 
 class ProviderAnswerError(ProviderError):
     """The provider's answer cannot be trusted: cut off, not JSON, endless, or not what was asked for."""
+
+
+class WaitEndedError(TickstockError):
+    """A wait for a provider was ended early: nobody wants its answer any more. No fault of the provider's."""
 
 
 class UniverseError(TickstockError):

@@ -4,11 +4,12 @@ Nothing else in the package reads the environment. Processes that we start inher
 :meth:`Settings.child_environment`, so that each can also be run alone with the same variables set.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tickstock_pipeline.errors import SettingsError
@@ -121,7 +122,16 @@ class Settings(BaseSettings):
     gateway_host: str = Field(default="127.0.0.1", description="Address that the gateway listens on.")
     gateway_port: int = Field(default=8080, ge=1, le=65535, description="Port of the gateway.")
     gateway_token: SecretStr | None = Field(
-        default=None, description="Token that the gateway's clients must show. Unset: none is asked for."
+        default=None,
+        validate_default=True,
+        description="Token that the gateway's clients must show. Unset: none is asked for, which needs a "
+        "TICKSTOCK_GATEWAY_HOST that only this machine reaches.",
+    )
+    gateway_names: str | None = Field(
+        default=None,
+        description="Further names by which clients may call the gateway (their header `Host`), e.g. that of a proxy "
+        "before it: `ticks.example,10.0.0.5`. On a loopback address local names are known without it; on others any "
+        "name will do while it is unset.",
     )
     first_year: int = Field(default=2000, ge=1990, le=2100, description="First year of the partition grid.")
     automations_off: str | None = Field(
@@ -148,6 +158,17 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and _scheme(value) not in {"redis", "rediss", "unix"}:
             raise ValueError("must begin with redis:// or rediss://")
+        return value
+
+    @field_validator("gateway_token")
+    @classmethod
+    def _guards_what_others_reach(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        host = info.data.get("gateway_host", "localhost")
+        if not is_loopback(host) and (value is None or not value.get_secret_value().strip()):
+            raise ValueError(
+                f"must be set, since other machines may reach the gateway at TICKSTOCK_GATEWAY_HOST={host}; "
+                "it would take jobs from anybody"
+            )
         return value
 
     @field_validator("provider")
@@ -225,6 +246,11 @@ class Settings(BaseSettings):
         if self.live_source != "auto":
             return self.live_source
         return "none" if self.polygon_api_key is None else "polygon"
+
+    @property
+    def gateway_hosts(self) -> tuple[str, ...]:
+        """The names of ``gateway_names``."""
+        return tuple(name.strip() for name in (self.gateway_names or "").split(",") if name.strip())
 
     @property
     def universe_folder(self) -> Path:
@@ -308,6 +334,14 @@ class Settings(BaseSettings):
             if value is not None:
                 environment[f"TICKSTOCK_{name.upper()}"] = str(value)
         return environment | self.service_environment()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine only."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 # Not by urllib: what it says of a malformed URL quotes parts of the password.

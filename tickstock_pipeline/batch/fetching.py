@@ -6,6 +6,7 @@
    came for a moment. While it writes, the threads go on.
 3. Once a provider has failed on a symbol in a way that will not mend, the symbol's other requests are not sent: where
    five requests a minute are allowed, ten years of an unknown symbol would cost two minutes.
+4. A stop ends what still waits to be sent, be it for minutes; only what the provider is answering is waited for.
 """
 
 import threading
@@ -13,17 +14,24 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
 
-from tickstock_pipeline.errors import ProviderAnswerError, ProviderError, ProviderRefusedError, UnknownSymbolError
+from tickstock_pipeline.batch.plan_history import PlanHistory
+from tickstock_pipeline.errors import (
+    ProviderAnswerError,
+    ProviderError,
+    ProviderRefusedError,
+    UnknownSymbolError,
+    WaitEndedError,
+)
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import exchange_date
-from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider
+from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, SplitsOfAnother
+from tickstock_pipeline.providers.waiting import ended_by
 from tickstock_pipeline.storage.corporate_actions import KINDS, ActionFetch, ActionKind
 
 CANCELLED = "cancelled"
@@ -67,7 +75,9 @@ class Answer:
 
     Attributes
     ----------
+    has_all_splits : ``splits`` are all that the provider asked knows
     answered : facts that need not be asked again for a while
+    begins : the first date that the account's plan has, where it has refused earlier ones of the symbol
     n_requests : calls of the provider; it may need several requests for one
     notes : what a person should know, though nothing failed
     """
@@ -75,8 +85,10 @@ class Answer:
     request: Request
     fetched: FetchedBars
     splits: tuple[Split, ...] = ()
+    has_all_splits: bool = False
     dividends: tuple[Dividend, ...] = ()
     answered: tuple[ActionFetch, ...] = ()
+    begins: date | None = None
     n_requests: int = 1
     notes: tuple[str, ...] = ()
 
@@ -94,7 +106,7 @@ Arrival = Answer | Refusal
 
 def fetch_in_batches(
     provider: HistoricalProvider,
-    timeframe: Timeframe,
+    history: PlanHistory,
     requests: Iterable[Request],
     should_stop: Callable[[], bool],
 ) -> Iterator[list[Arrival]]:
@@ -102,9 +114,11 @@ def fetch_in_batches(
 
     Parameters
     ----------
+    history : the provider's bars
     requests : taken one by one as they can be sent
     should_stop : asked in the caller's thread before each request is handed out and once a second; from then on,
-        requests not yet sent are refused as :data:`CANCELLED`, while those under way are waited for
+        requests not yet sent are refused as :data:`CANCELLED`, also those that wait for the provider's rate limit,
+        while those under way are waited for
 
     Yields
     ------
@@ -114,6 +128,7 @@ def fetch_in_batches(
     given_up: dict[str, str] = {}
     running: set[Future[Arrival]] = set()
     requested: dict[Future[Arrival], Request] = {}
+    stopped = threading.Event()
     pool = ThreadPoolExecutor(provider.concurrency, thread_name_prefix="fetch")
     try:
         arrived: list[Arrival] = []
@@ -121,15 +136,16 @@ def fetch_in_batches(
         while todo or running:
             while todo and len(running) < provider.concurrency + _REQUESTS_AHEAD and not should_stop():
                 request = todo.popleft()
-                future = pool.submit(_ask, provider, timeframe, request, given_up)
+                future = pool.submit(_ask, provider, history, request, given_up, stopped)
                 running.add(future)
                 requested[future] = request
             if should_stop():
+                stopped.set()
                 arrived += [Refusal(request, CANCELLED) for request in todo]
                 todo.clear()
-                stopped = {future for future in running if future.cancel()}
-                arrived += [Refusal(requested.pop(future), CANCELLED) for future in stopped]
-                running -= stopped
+                unsent = {future for future in running if future.cancel()}
+                arrived += [Refusal(requested.pop(future), CANCELLED) for future in unsent]
+                running -= unsent
             done, running = wait(running, timeout=_PATIENCE_S, return_when=FIRST_COMPLETED)
             if done and not arrived:
                 since = time.monotonic()
@@ -142,17 +158,28 @@ def fetch_in_batches(
                 yield arrived
                 arrived = []
     finally:
+        # also where the caller cannot go on
+        stopped.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _ask(provider: HistoricalProvider, timeframe: Timeframe, request: Request, given_up: dict[str, str]) -> Arrival:
+def _ask(
+    provider: HistoricalProvider,
+    history: PlanHistory,
+    request: Request,
+    given_up: dict[str, str],
+    stopped: threading.Event,
+) -> Arrival:
     symbol = request.symbol
     if symbol in given_up:
         return Refusal(request, given_up[symbol])
     try:
-        fetched = provider.fetch_bars(symbol, timeframe, request.first, request.last)
-        with request.facts.turn:
-            return _with_facts(provider, request, fetched)
+        with ended_by(stopped):
+            fetched = history.fetch_bars(symbol, request.first, request.last)
+            with request.facts.turn:
+                return replace(_with_facts(provider, request, fetched), begins=history.begins(symbol))
+    except WaitEndedError:
+        return Refusal(request, CANCELLED)
     except ProviderError as error:
         # An answer that cannot be trusted is about the years asked; whatever else is wrong is wrong for all of them.
         if not isinstance(error, ProviderAnswerError):
@@ -167,6 +194,7 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
     moment; a plan that does not have them at all must not keep the bars away for ever. Dividends change no analysis.
     """
     splits: tuple[Split, ...] = ()
+    has_all_splits = False
     dividends: tuple[Dividend, ...] = ()
     answered, notes = [], []
     kinds = request.facts.kinds
@@ -174,6 +202,7 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
         try:
             if kind == "splits":
                 splits = provider.fetch_splits(request.symbol)
+                has_all_splits = not isinstance(splits, SplitsOfAnother)
             else:
                 dividends = provider.fetch_dividends(request.symbol)
         except (ProviderRefusedError, UnknownSymbolError) as error:
@@ -189,6 +218,7 @@ def _with_facts(provider: HistoricalProvider, request: Request, fetched: Fetched
         request,
         fetched,
         splits,
+        has_all_splits,
         dividends,
         tuple(answered),
         n_requests=1 + len(kinds),

@@ -1,5 +1,6 @@
 """Answers of a provider into the tables: bars, refused bars, facts, and how each partition came to be."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from functools import partial
@@ -25,10 +26,12 @@ from tickstock_pipeline.storage.provenance import (
     record_failures,
     record_provenance,
 )
-from tickstock_pipeline.storage.splits import write_splits
+from tickstock_pipeline.storage.splits import withdraw_splits, write_splits
 from tickstock_pipeline.storage.symbols import add_symbols, read_symbols
 
 _DAYS_OF_A_YEAR = 366
+
+_logger = logging.getLogger(__name__)
 
 
 def store_answers(
@@ -54,7 +57,8 @@ def store_answers(
 
     Returns
     -------
-    One outcome for each year of each request.
+    One outcome for each year of each request, but for those that end before the account's plan, or the history of
+    whoever answered, begins.
     """
     if not answers:
         return []
@@ -79,7 +83,7 @@ def store_answers(
                 earliest=earliest,
                 today=today,
             ),
-            lambda item: [Partition(item.request.symbol, year) for year in item.request.years],
+            lambda item: [Partition(item.request.symbol, year) for year in _had_years(item)],
         )
     return outcomes
 
@@ -99,9 +103,9 @@ def store_failures(engine: sa.Engine, asked: str, timeframe: Timeframe, failed: 
 
 
 def store_nothing_to_have(
-    engine: sa.Engine, asked: str, timeframe: Timeframe, partitions: Sequence[Partition], earliest: date
+    engine: sa.Engine, asked: str, timeframe: Timeframe, partitions: Sequence[Partition], earliest: date, reason: str
 ) -> None:
-    """Record that the provider's history begins after these partitions; what is known of one already stays."""
+    """Record that what can be had begins after these partitions; what is known of one already stays."""
     if not partitions:
         return
     with engine.begin() as connection:
@@ -118,7 +122,7 @@ def store_nothing_to_have(
                     n_bars=0,
                     requested_from=date(partition.year, 1, 1),
                     requested_through=min(date(partition.year, 12, 31), earliest - timedelta(days=1)),
-                    reason=_begins(asked, earliest),
+                    reason=reason,
                 )
                 for partition in partitions
                 if partition not in known or known[partition].outcome == "failed"
@@ -126,8 +130,16 @@ def store_nothing_to_have(
         )
 
 
-def _begins(asked: str, earliest: date) -> str:
-    return f"{asked} has nothing before {earliest}"
+def plan_begins(asked: str, begins: date) -> str:
+    """Why there is nothing before a date, where the provider has refused it."""
+    return f"the account's plan at {asked} has nothing before {begins}"
+
+
+def _cut(asked: str, year: int, earliest: date | None, begins: date | None) -> str:
+    """Why a year does not begin with its first day."""
+    if begins is not None and begins > date(year, 1, 1):
+        return plan_begins(asked, begins)
+    return f"{asked} has nothing before {earliest}" if earliest is not None and earliest > date(year, 1, 1) else ""
 
 
 def _write(
@@ -146,20 +158,27 @@ def _write(
     before = ledger_by_partition(read_ledger(connection, timeframe, symbols))
     # bars first, as every other writer takes their locks
     write_bars(connection, _by_symbol(bars), source, yields_to=None if source == asked else asked)
+    gone = withdraw_splits(
+        connection, {item.request.symbol: item.splits for item in items if item.has_all_splits}, asked
+    )
+    for split in gone:
+        _logger.warning("%s no longer lists the split of %s on %s", asked, split.symbol, split.ex_date)
     write_splits(connection, [split for item in items for split in item.splits if split.ex_date <= today], asked)
     write_dividends(connection, [paid for item in items for paid in item.dividends if paid.ex_date <= today], asked)
     record_action_fetches(connection, [fetch for item in items for fetch in item.answered])
     record_refused(connection, [bar for item in items for bar in item.fetched.refused], source)
     after = ledger_by_partition(read_ledger(connection, timeframe, symbols))
+    parts = [item.request.symbol for item in items if item.fetched.begins is not None]
+    known = read_provenance(connection, timeframe, parts) if parts else {}
     outcomes, provenance = [], []
     for item, of_item in zip(items, bars, strict=True):
         request = item.request
         refused = _refused_by_year(item.fetched.refused, request.years)
         years_of_bars = _dates(of_item).astype("datetime64[Y]").astype(np.int64) + 1970
-        for year in request.years:
+        for year in _had_years(item):
             partition = Partition(request.symbol, year)
             of_year = of_item[years_of_bars == year]
-            cut = _begins(asked, earliest) if earliest is not None and earliest > date(year, 1, 1) else ""
+            cut = _cut(asked, year, earliest, item.begins)
             reason = "; ".join(part for part in (item.fetched.reason, cut) if part)
             notes = "; ".join(item.notes)
             outcomes.append(
@@ -176,16 +195,20 @@ def _write(
                     **({"note": notes} if notes else {}),
                 )
             )
+            # dates that nobody gives now may have been had before
+            is_part = item.fetched.begins is not None and item.fetched.begins > date(year, 1, 1)
+            if is_part and partition in known and known[partition].outcome == "complete":
+                continue
             provenance.append(
                 Provenance(
                     request.symbol,
                     timeframe,
                     year,
                     source=source,
-                    outcome="complete" if len(of_year) else "empty",
+                    outcome="partial" if is_part else "complete" if len(of_year) else "empty",
                     n_bars=len(of_year),
                     n_refused=refused[year],
-                    requested_from=date(year, 1, 1),
+                    requested_from=max(date(year, 1, 1), item.fetched.begins or date.min),
                     requested_through=min(date(year, 12, 31), request.last, through(request.symbol)),
                     reason=reason or None,
                     session_bars=_session_bars(of_year) if timeframe is Timeframe.MINUTE else None,
@@ -193,6 +216,12 @@ def _write(
             )
     record_provenance(connection, provenance)
     return outcomes
+
+
+def _had_years(answer: Answer) -> list[int]:
+    """The years of a request of which whoever answered has anything."""
+    begins = [day for day in (answer.begins, answer.fetched.begins) if day is not None]
+    return [year for year in answer.request.years if all(year >= day.year for day in begins)]
 
 
 def _by_symbol(bars: Sequence[Bars]) -> list[Bars]:

@@ -19,9 +19,15 @@ from typing import TypedDict
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.fetching import CANCELLED, OwedFacts, Refusal, Request, fetch_in_batches
-from tickstock_pipeline.batch.import_store import store_answers, store_failures, store_nothing_to_have
+from tickstock_pipeline.batch.fetching import CANCELLED, Answer, OwedFacts, Refusal, Request, fetch_in_batches
+from tickstock_pipeline.batch.import_store import (
+    plan_begins,
+    store_answers,
+    store_failures,
+    store_nothing_to_have,
+)
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, ledger_by_partition, ledger_facts
+from tickstock_pipeline.batch.plan_history import PlanHistory
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, TradingCalendar
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
@@ -130,7 +136,9 @@ def import_bars(
         facts = ledger_facts(ledger.get(partition)) | {"source": provider.name, "note": note}
         progress.settle([Outcome(partition, Status.UNCHANGED, facts)])
     if earliest is not None:
-        store_nothing_to_have(engine, provider.name, timeframe, too_early, earliest)
+        store_nothing_to_have(
+            engine, provider.name, timeframe, too_early, earliest, f"{provider.name} has nothing before {earliest}"
+        )
 
     def requests() -> Iterator[Request]:
         for symbol, found in wanted.items():
@@ -145,12 +153,21 @@ def import_bars(
                     facts,
                 )
 
-    for arrivals in fetch_in_batches(provider, timeframe, requests(), should_stop or (lambda: False)):
+    history = PlanHistory(provider, timeframe, ended)
+    for arrivals in fetch_in_batches(provider, history, requests(), should_stop or (lambda: False)):
         refusals = [item for item in arrivals if isinstance(item, Refusal)]
         answers = [item for item in arrivals if not isinstance(item, Refusal)]
         outcomes = store_answers(
             engine, provider.name, timeframe, answers, lambda symbol: through.get(symbol, ended), earliest, today
         )
+        outcomes += _before_the_plan(engine, provider.name, timeframe, answers)
+        outcomes += [
+            Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.fetched.reason)
+            for item in answers
+            for year in item.request.years
+            if item.fetched.begins is not None
+            and max(item.begins or date.min, date(year, 1, 1)) <= date(year, 12, 31) < item.fetched.begins
+        ]
         outcomes += [
             Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.reason)
             for item in refusals
@@ -165,6 +182,22 @@ def import_bars(
         )
         progress.settle(outcomes)
     return in_order_of(partitions, (outcome for found in progress.done.values() for outcome in found))
+
+
+def _before_the_plan(engine: sa.Engine, asked: str, timeframe: Timeframe, answers: Sequence[Answer]) -> list[Outcome]:
+    """The years of requests that end before the account's plan begins: it is noted why there is nothing to have."""
+    too_early = {
+        Partition(answer.request.symbol, year): answer.begins
+        for answer in answers
+        for year in answer.request.years
+        if answer.begins is not None and year < answer.begins.year
+    }
+    outcomes = []
+    for partition, begins in too_early.items():
+        reason = plan_begins(asked, begins)
+        store_nothing_to_have(engine, asked, timeframe, [partition], begins, reason)
+        outcomes.append(Outcome(partition, Status.UNCHANGED, {"source": asked, "bars": 0, "note": reason}))
+    return outcomes
 
 
 def last_settled(calendar: TradingCalendar, now: datetime) -> date:

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.fetching import Answer, Refusal, Request, fetch_in_batches
 from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.batch.plan_history import PlanHistory
 from tickstock_pipeline.market.bar import Bars, empty_bars
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
@@ -90,7 +91,8 @@ def reconcile_day(
     first, last = _bounds(calendar, day)
     requests = (Request(symbol, (day.year,), day, day) for symbol in symbols)
     found: dict[str, Difference] = {}
-    for arrivals in fetch_in_batches(provider, Timeframe.MINUTE, requests, lambda: False):
+    history = PlanHistory(provider, Timeframe.MINUTE, day)
+    for arrivals in fetch_in_batches(provider, history, requests, lambda: False):
         answers = {item.request.symbol: item for item in arrivals if isinstance(item, Answer)}
         for item in arrivals:
             if isinstance(item, Refusal):

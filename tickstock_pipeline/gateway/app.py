@@ -63,7 +63,13 @@ def gateway_app(settings: Settings, limits: SocketLimits | None = None) -> Starl
             observer.close()
             engine.dispose()
 
-    token = None if settings.gateway_token is None else settings.gateway_token.get_secret_value()
+    guard = Middleware(
+        Guard,
+        host=settings.gateway_host,
+        token=None if settings.gateway_token is None else settings.gateway_token.get_secret_value(),
+        names=settings.gateway_hosts,
+        open_paths=frozenset({HEALTH_PATH}),
+    )
     return Starlette(
         routes=[
             Route(HEALTH_PATH, health.answer),
@@ -72,7 +78,7 @@ def gateway_app(settings: Settings, limits: SocketLimits | None = None) -> Starl
             *JobEndpoints(engine, intake, publisher).routes(),
             *MissingAnalysisEndpoint(engine).routes(),
         ],
-        middleware=[Middleware(Guard, host=settings.gateway_host, token=token, open_paths=frozenset({HEALTH_PATH}))],
+        middleware=[guard],
         exception_handlers={HTTPException: _http_error, StorageError: _storage_error},
         lifespan=lifespan,
     )

@@ -11,14 +11,14 @@ A page cannot give its WebSocket an ``Authorization`` header. It shows the token
 import binascii
 import hmac
 from base64 import urlsafe_b64decode
-from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_LOCAL_NAMES = frozenset({"localhost"})
+from tickstock_pipeline.settings import is_loopback
+
 _POLICY_VIOLATION = 1008
 _SUBPROTOCOL = "tickstock"
 
@@ -28,14 +28,25 @@ class Guard:
 
     Parameters
     ----------
-    host : the address that the gateway listens on; on a loopback address, only local names are answered to
+    host : the address that the gateway listens on
     token : what an ``Authorization: Bearer`` header must show; None: none is asked for
+    names : that are answered to beside local ones. Without any, no other on a loopback address; elsewhere whatever the
+        gateway is called, since no page has the token
     open_paths : answered without a token
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, token: str | None, open_paths: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        token: str | None,
+        names: Collection[str] = (),
+        open_paths: frozenset[str] = frozenset(),
+    ) -> None:
         self._app = app
-        self._is_local_only = is_loopback(host)
+        self._names = frozenset(name.lower() for name in names)
+        self._has_names = bool(names) or is_loopback(host)
         self._token = token
         self._open_paths = open_paths
 
@@ -57,8 +68,9 @@ class Guard:
 
     def _refusal(self, path: str, headers: Mapping[bytes, str]) -> tuple[int, str] | None:
         host = headers.get(b"host", "")
-        if self._is_local_only and not is_loopback(_name_of(f"//{host}")):
-            return 403, "this gateway answers to local names only"
+        name = _name_of(f"//{host}")
+        if self._has_names and not is_loopback(name) and name not in self._names:
+            return 403, "this gateway does not answer to that name"
         origin = headers.get(b"origin")
         if origin is not None and _place_of(origin) != host:
             return 403, "pages of other sites may not ask"
@@ -67,14 +79,6 @@ class Guard:
             if shown is None or not hmac.compare_digest(shown, self._token.encode()):
                 return 401, "the token is missing or wrong"
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address means this machine only."""
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() in _LOCAL_NAMES
 
 
 def chosen_subprotocol(offered: Sequence[str]) -> str | None:

@@ -40,9 +40,15 @@ class GatewayMeasures:
             ["pattern", "timeframe", "direction"],
             registry=self.registry,
         )
+        self.retractions = Counter(
+            "tickstock_retractions",
+            "Retractions that the gateway has read since its start.",
+            ["pattern", "timeframe"],
+            registry=self.registry,
+        )
         self.unreadable = Counter(
             "tickstock_gateway_unreadable_events",
-            "Entries of the stream pattern_events that are no pattern event.",
+            "Entries of the streams of pattern events and retractions that are neither.",
             registry=self.registry,
         )
         self.reconnects = Counter(
@@ -84,7 +90,11 @@ class GatewayMeasures:
         now : Unix seconds
         """
         for event in events:
-            self.patterns.labels(event.traits.pattern, event.traits.timeframe, event.direction).inc()
+            traits = event.traits
+            if traits.is_retraction:
+                self.retractions.labels(traits.pattern, traits.timeframe).inc()
+            else:
+                self.patterns.labels(traits.pattern, traits.timeframe, event.direction).inc()
             self.latency.labels("stream").observe(max(now - event.published_at, 0.0))
             if event.detection_ms is not None:
                 self.latency.labels("detection").observe(event.detection_ms / 1e3)

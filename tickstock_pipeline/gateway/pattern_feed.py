@@ -1,6 +1,6 @@
-"""Pattern events as they come, and as they came: the stream ``pattern_events`` read in its order.
+"""Pattern events and retractions as they come, and as they came: two streams, read in the one order of their entries.
 
-The stream is read, not the channel: what is published while no connection stands is lost there, and found here.
+The streams are read, not the channels: what is published while no connection stands is lost there, and found here.
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from redis.backoff import NoBackoff
 from tickstock_pipeline.gateway.measures import GatewayMeasures
 from tickstock_pipeline.gateway.published_event import PublishedEvent, read_event
 from tickstock_pipeline.messaging.bar_stream import EntryId, parsed_id
-from tickstock_pipeline.messaging.channels import PATTERN_STREAM
+from tickstock_pipeline.messaging.channels import PATTERN_STREAM, RETRACTION_STREAM
 
 _READ_AT_ONCE = 128
 _BLOCK_MS = 2000
 _TIMEOUT_S = 5.0
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _BEGINNING: EntryId = (0, 0)
+_STREAMS = (PATTERN_STREAM, RETRACTION_STREAM)
 
 _logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ Deliver = Callable[[Sequence[PublishedEvent]], None]
 
 
 class Extent(NamedTuple):
-    """What the stream holds.
+    """What a stream holds.
 
     Attributes
     ----------
@@ -44,9 +45,7 @@ class Extent(NamedTuple):
     is_trimmed: bool
 
     def lacks_after(self, after: EntryId) -> bool:
-        """Whether events that came after ``after`` may be gone: trimmed, or lost with Redis."""
-        if after > self.last:
-            return True
+        """Whether events that came after ``after`` may be gone because they were trimmed."""
         return self.is_trimmed and after < self.last and (self.first is None or after < self.first)
 
 
@@ -57,6 +56,12 @@ class Portion(NamedTuple):
     end: EntryId
     has_gap: bool
     is_last: bool
+
+
+class _Entry(NamedTuple):
+    id: EntryId
+    is_retraction: bool
+    fields: dict[bytes, bytes]
 
 
 class PatternFeed:
@@ -135,53 +140,85 @@ class PatternFeed:
 
     async def _portion(self, after: EntryId) -> Portion:
         delivered = self.position
-        entries: Any = await self._client.xrange(PATTERN_STREAM, min=f"({entry_id_text(after)}", count=_READ_AT_ONCE)
-        # looked up afterwards: what was there by now was there when the entries were read
-        extent = await self._extent()
-        has_gap = extent.lacks_after(after)
-        end = parsed_id(entries[-1][0]) if entries else min(after, extent.last)
+        entries, extents = await self._look(after)
+        last = max(extent.last for extent in extents)
+        # an id after the last one is from a Redis that has lost what it was of
+        has_gap = after > last or any(extent.lacks_after(after) for extent in extents)
+        end = entries[-1].id if entries else min(after, last)
         # what was delivered while the entries were on their way may not be among them
         is_last = not entries and delivered is not None and self.position == delivered
         return Portion(tuple(self._read(entries)), end, has_gap, is_last)
 
     async def _new_events(self) -> AsyncIterator[list[PublishedEvent]]:
-        last = (await self._extent()).last
+        _, extents = await self._look(None)
+        last = max(extent.last for extent in extents)
         # a Redis that has lost its newest entries numbers the next ones from there
         self.position = last if self.position is None else min(self.position, last)
         self._problem = ""
         self.has_begun.set()
         while not self._is_stopping:
-            answer: Any = await self._client.xread(
-                {PATTERN_STREAM: entry_id_text(self.position)}, count=_READ_AT_ONCE, block=_BLOCK_MS
-            )
-            for _, entries in answer or ():
-                self.position = parsed_id(entries[-1][0])
-                events = list(self._read(entries))
-                yield events
+            since = entry_id_text(self.position)
+            # it tells of one stream alone, so that both are looked at afterwards
+            if await self._client.xread(dict.fromkeys(_STREAMS, since), count=1, block=_BLOCK_MS):
+                entries, _ = await self._look(self.position)
+                if entries:
+                    self.position = entries[-1].id
+                    events = self._read(entries)
+                    yield events
 
-    def _read(self, entries: Sequence[Any]) -> list[PublishedEvent]:
+    async def _look(self, after: EntryId | None) -> tuple[list[_Entry], list[Extent]]:
+        """The next entries after a position in their order, and what the streams hold, both at one moment.
+
+        Parameters
+        ----------
+        after : None: no entries
+        """
+        pipeline = self._client.pipeline(transaction=True)
+        for stream in _STREAMS:
+            pipeline.xinfo_stream(stream)
+        if after is not None:
+            for stream in _STREAMS:
+                pipeline.xrange(stream, min=f"({entry_id_text(after)}", count=_READ_AT_ONCE)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        extents = [_extent(answer) for answer in answers[: len(_STREAMS)]]
+        found = [_answered(answer) for answer in answers[len(_STREAMS) :]]
+        entries = [
+            _Entry(parsed_id(entry_id), stream == RETRACTION_STREAM, fields or {})
+            for stream, of_stream in zip(_STREAMS, found, strict=False)
+            for entry_id, fields in of_stream
+        ]
+        # where a stream has more, nothing is known yet of what comes before the other's later entries
+        ends = [parsed_id(of_stream[-1][0]) for of_stream in found if len(of_stream) == _READ_AT_ONCE]
+        return sorted((one for one in entries if not ends or one.id <= min(ends)), key=lambda one: one[:2]), extents
+
+    def _read(self, entries: Sequence[_Entry]) -> list[PublishedEvent]:
         events = []
-        for entry_id, fields in entries:
+        for entry in entries:
+            entry_id = entry_id_text(entry.id)
             try:
-                events.append(read_event(entry_id, fields or {}))
+                events.append(read_event(entry_id.encode(), entry.fields, is_retraction=entry.is_retraction))
             except ValueError as error:
                 self._measures.unreadable.inc()
-                _logger.warning("unreadable entry id=%s reason=%s", entry_id.decode(), error)
+                _logger.warning("unreadable entry id=%s reason=%s", entry_id, error)
         return events
 
-    async def _extent(self) -> Extent:
-        try:
-            found: Any = await self._client.xinfo_stream(PATTERN_STREAM)
-        except redis.ResponseError as error:
-            if "no such key" not in str(error):
-                raise
-            return Extent(None, _BEGINNING, False)
-        first = found["first-entry"]
-        return Extent(
-            None if first is None else parsed_id(first[0]),
-            parsed_id(found["last-generated-id"]),
-            int(found["entries-added"]) > int(found["length"]),
-        )
+
+def _answered(answer: Any) -> Any:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _extent(answer: Any) -> Extent:
+    if isinstance(answer, redis.ResponseError) and "no such key" in str(answer):
+        return Extent(None, _BEGINNING, False)
+    found = _answered(answer)
+    first = found["first-entry"]
+    return Extent(
+        None if first is None else parsed_id(first[0]),
+        parsed_id(found["last-generated-id"]),
+        int(found["entries-added"]) > int(found["length"]),
+    )
 
 
 def entry_id_text(entry_id: EntryId) -> str:

@@ -1,4 +1,4 @@
-"""A pattern event from the stream ``pattern_events``, read once and written once for all clients."""
+"""A pattern event or a retraction from its stream, read once and written once for all clients."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tickstock_pipeline.messaging.bar_stream import EntryId, parsed_id
 from tickstock_pipeline.messaging.channels import PATTERN_FIELD
 
 EVENT_ID = "event_id"
-"""The key that we add to ``data``: where the event is in the stream, for ``last_event_id``."""
+"""The key that we add to ``data``: where the event is in the order of both streams, for ``last_event_id``."""
 
 
 class PublishedEvent(NamedTuple):
@@ -20,7 +20,8 @@ class PublishedEvent(NamedTuple):
     id : of its entry in the stream
     text : what clients get: the event as published, with :data:`EVENT_ID`
     published_at : Unix seconds
-    detection_ms, freshness_ms : as the worker measured them; None: it did not, or the event was made up for later
+    detection_ms, freshness_ms : as the worker measured them; None: it did not, or the event was made up for later, or
+        is a retraction
     """
 
     id: EntryId
@@ -32,13 +33,17 @@ class PublishedEvent(NamedTuple):
     freshness_ms: float | None
 
 
-def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent:
-    """An entry of the stream.
+def read_event(entry_id: bytes, fields: Mapping[bytes, bytes], *, is_retraction: bool = False) -> PublishedEvent:
+    """An entry of a stream.
+
+    Parameters
+    ----------
+    is_retraction : whether it is from the stream of retractions
 
     Raises
     ------
     ValueError
-        If it holds no pattern event: something else writes to the stream.
+        If it holds no such event: something else writes to the stream.
     """
     raw = fields.get(PATTERN_FIELD.encode())
     if raw is None:
@@ -46,11 +51,13 @@ def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent
     try:
         event = json.loads(raw)
         data = event["data"]
-        traits = Traits(str(data["symbol"]), str(data["pattern"]), str(data["timeframe"]), float(data["confidence"]))
+        symbol, pattern, timeframe = (str(data[name]) for name in ("symbol", "pattern", "timeframe"))
+        traits = Traits(symbol, pattern, timeframe, float(data["confidence"]), is_retraction)
         published_at = float(event["timestamp"])
         direction = str(data.get("direction", ""))
         context = data.get("realtime_context") or {}
-        is_late = bool(context.get("late"))
+        # a retraction says nothing about how fast detections are
+        is_timed = not (context.get("late") or is_retraction)
         data[EVENT_ID] = entry_id.decode()
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the entry is no pattern event: {type(error).__name__}") from None
@@ -60,8 +67,8 @@ def read_event(entry_id: bytes, fields: Mapping[bytes, bytes]) -> PublishedEvent
         direction,
         json.dumps(event, separators=(",", ":")),
         published_at,
-        None if is_late else _number(context.get("detection_latency_ms")),
-        None if is_late else _number(context.get("data_freshness_ms")),
+        _number(context.get("detection_latency_ms")) if is_timed else None,
+        _number(context.get("data_freshness_ms")) if is_timed else None,
     )
 
 

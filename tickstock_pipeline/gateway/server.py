@@ -15,6 +15,8 @@ _SHUTDOWN_SECONDS = 5
 _LARGEST_HEADERS = 32 * 1024
 _LARGEST_MESSAGE = 64 * 1024
 _PING_SECONDS = 20.0
+# the WebSocket library logs the headers of each client at DEBUG, and one of them holds the token
+_MOST_TALKATIVE = logging.INFO
 
 
 class CuttingProtocol(WebSocketsSansIOProtocol):
@@ -55,7 +57,7 @@ def gateway_server(settings: Settings, limits: SocketLimits | None = None) -> uv
             host=settings.gateway_host,
             port=settings.gateway_port,
             log_config=None,
-            log_level=settings.log_level.lower(),
+            log_level=max(logging.getLevelName(settings.log_level), _MOST_TALKATIVE),
             access_log=False,
             h11_max_incomplete_event_size=_LARGEST_HEADERS,
             ws=CuttingProtocol,

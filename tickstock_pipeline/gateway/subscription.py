@@ -32,20 +32,25 @@ class Traits(NamedTuple):
     pattern: str
     timeframe: str
     confidence: float
+    is_retraction: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events of a symbol are wanted; None wants all."""
+    """Which events of a symbol are wanted; None wants all.
+
+    ``min_confidence`` is about detections: what was told and does not hold is taken back, however sure it is by now.
+    """
 
     patterns: frozenset[str] | None = None
     timeframes: frozenset[str] | None = None
     min_confidence: float = 0.0
+    retractions: bool = False
 
     def passes(self, event: Traits) -> bool:
         """Whether an event is wanted, whatever its symbol."""
         return (
-            event.confidence >= self.min_confidence
+            (self.retractions if event.is_retraction else event.confidence >= self.min_confidence)
             and (self.patterns is None or event.pattern in self.patterns)
             and (self.timeframes is None or event.timeframe in self.timeframes)
         )
@@ -141,7 +146,7 @@ def parse_request(text: str) -> Request:
     return Request(
         cast(Action, action),
         symbols,
-        Filter(patterns, timeframes, _confidence(values.get("min_confidence"))),
+        Filter(patterns, timeframes, _confidence(values.get("min_confidence")), _yes(values, "retractions")),
         _entry_id(values.get("last_event_id")),
         request_id,
     )
@@ -177,6 +182,13 @@ def _confidence(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise SubscriptionError("min_confidence is not a number from 0 to 1")
     return float(value)
+
+
+def _yes(values: Any, name: str) -> bool:
+    value = values.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise SubscriptionError(f"{name} is neither true nor false")
+    return bool(value)
 
 
 def _entry_id(value: object) -> EntryId | None:

@@ -108,6 +108,9 @@ def plan_accepted(engine: sa.Engine, job: StoredJob, surroundings: Surroundings)
         # not escaped, which would make it larger than what was accepted
         request = parse_job(json.dumps(dict(job.message), ensure_ascii=False).encode())
         reason = request.reason if isinstance(request, InvalidRequest) else ""
+        if request.job_id != job.job_id:
+            # another program has written the row
+            reason = "the stored message is that of another job"
     except JobError as error:
         reason = error.message
     if reason:

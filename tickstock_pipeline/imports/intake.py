@@ -40,7 +40,7 @@ from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.status import StatusPublisher
 from tickstock_pipeline.messaging.channels import JOB_CONTROL, JOBS
 from tickstock_pipeline.settings import Settings
-from tickstock_pipeline.storage.jobs import JobState, active_jobs, read_job
+from tickstock_pipeline.storage.jobs import JobState, active_jobs, fail_unreadable, read_job
 
 UPKEEP_SECONDS = 5.0
 
@@ -169,7 +169,9 @@ class Intake:
 
     def _upkeep(self, is_well: Callable[[], None]) -> None:
         while not self._stopping.is_set():
-            with self._engine.connect() as connection:
+            with self._engine.begin() as connection:
+                if n_failed := fail_unreadable(connection):
+                    _logger.warning("%d stored jobs cannot be read, and have failed", n_failed)
                 waiting = [job for job in active_jobs(connection) if job.status is JobState.SUBMITTED]
             for job in waiting:
                 plan_accepted(self._engine, job, self._surroundings)

@@ -16,6 +16,7 @@ from tickstock_pipeline.errors import JobError
 from tickstock_pipeline.imports.json_message import MOST_CHARACTERS, Document, read_document, storable
 from tickstock_pipeline.market.symbol import normalise_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.job_tables import UNKNOWN_TYPE
 
 MOST_SYMBOLS = 20_000
 MOST_YEARS = 100
@@ -123,7 +124,7 @@ def parse_job(data: bytes) -> JobRequest | InvalidRequest:
     except _UnusableFieldError as unusable:
         return InvalidRequest(
             job_id=job_id,
-            job_type=job_type if isinstance(job_type, str) and job_type in _NAMES_SYMBOLS else "unknown",
+            job_type=job_type if isinstance(job_type, str) and job_type in _NAMES_SYMBOLS else UNKNOWN_TYPE,
             reason=str(unusable),
             requested_by=requested_by,
             message=kept,

@@ -1,7 +1,8 @@
 """The status of a job as other programs read it, built from the tables, and written to Redis.
 
-Every process that moves a job on may publish; what is published is read from the tables under a lock of the job's row,
-so that of two publishers the later one has the later state, and none has half of a change.
+Every process that moves a job on may publish. What it publishes is read and numbered under a lock of the job's row, so
+that no state has half of a change, and sent after that, so that a Redis that does not answer holds up nobody else. A
+state is written only where no later one is there already.
 """
 
 import logging
@@ -13,17 +14,36 @@ import redis
 import sqlalchemy as sa
 
 from tickstock_pipeline.imports.stages import Stage, job_stages, owed_steps
-from tickstock_pipeline.messaging.channels import job_status_key
+from tickstock_pipeline.messaging.channels import job_status_key, job_status_version_key
 from tickstock_pipeline.messaging.job_status import STATUS_LIFETIME_SECONDS, JobStatus, Phase
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.job_progress import JobRun, JobSymbol, read_job_runs, read_job_symbols
-from tickstock_pipeline.storage.jobs import JobState, StoredJob, jobs_to_publish, mark_published, read_job
+from tickstock_pipeline.storage.jobs import (
+    JobState,
+    StoredJob,
+    jobs_to_publish,
+    mark_published,
+    next_status_version,
+    read_job,
+)
 
 PUBLISH_EVERY_SECONDS = 30.0
 
-# short, since a job's row is locked meanwhile
+# short, since whoever moves a job on has other things to do
 _REDIS_TIMEOUT_S = 2.0
 _HASH_POLL_S = 0.02
+
+# KEYS: of the status, of its version. ARGV: the status, seconds to live, the job's birth, its version. A job that was
+# stored anew, in a database that was made anew, counts from the beginning again.
+_SET_IF_LATER = """
+local birth, version = string.match(redis.call('GET', KEYS[2]) or '', '^(.*) (%d+)$')
+if birth == ARGV[3] and tonumber(version) >= tonumber(ARGV[4]) then
+    return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3] .. ' ' .. ARGV[4], 'EX', ARGV[2])
+return 1
+"""
 
 _logger = logging.getLogger(__name__)
 
@@ -101,31 +121,39 @@ class StatusPublisher:
     def __init__(self, engine: sa.Engine, client: redis.Redis | None) -> None:
         self._engine = engine
         self._client = client
+        self._set_if_later = None if client is None else client.register_script(_SET_IF_LATER)
 
     def publish(self, job_id: str) -> bool:
         """Write a job's status as the tables have it now; whether it was written.
 
         For a moment after a job has come in over Redis its key is left to whoever sent it (``publish_after``).
         """
-        return self._client is not None and bool(self._write(self._client, job_id))
+        return bool(self._write(job_id))
 
-    def _write(self, client: redis.Redis, job_id: str) -> bool | None:
-        """Whether it was written; None if Redis does not answer."""
+    def _write(self, job_id: str) -> bool | None:
+        """Whether the key tells of the job as it is now, or later; None if Redis does not answer."""
+        if self._client is None or self._set_if_later is None:
+            return False
+        with self._engine.begin() as connection:
+            version = next_status_version(connection, job_id)
+            job = read_job(connection, job_id)
+            if job is None or version is None:
+                return False
+            status = status_of(job, read_job_symbols(connection, job_id), read_job_runs(connection, job_id))
         key = job_status_key(job_id)
         try:
-            with self._engine.begin() as connection:
-                job = read_job(connection, job_id, lock=True)
-                if job is None:
-                    return False
-                if datetime.now(UTC) < job.publish_after and client.type(key) == "none":
-                    return False
-                status = status_of(job, read_job_symbols(connection, job_id), read_job_runs(connection, job_id))
-                # replaces whatever is there, of any type, in one step
-                client.set(key, status.as_json(), ex=STATUS_LIFETIME_SECONDS)
-                mark_published(connection, job_id)
+            if datetime.now(UTC) < job.publish_after and self._client.type(key) == "none":
+                return False
+            # replaces whatever is there, of any type, in one step
+            self._set_if_later(
+                [key, job_status_version_key(job_id)],
+                [status.as_json(), STATUS_LIFETIME_SECONDS, job.accepted_at.isoformat(), version.number],
+            )
         except redis.RedisError as error:
             _logger.warning("The status of job %s could not be published: %s", ascii(job_id), type(error).__name__)
             return None
+        with self._engine.begin() as connection:
+            mark_published(connection, job_id, version)
         return True
 
     def publish_after_requester(self, job_id: str, until: datetime) -> bool:
@@ -148,7 +176,7 @@ class StatusPublisher:
                 connection, timedelta(seconds=PUBLISH_EVERY_SECONDS), timedelta(seconds=STATUS_LIFETIME_SECONDS)
             )
         for job_id in due:
-            if self._write(self._client, job_id) is None:
+            if self._write(job_id) is None:
                 # the others would each wait for it as long
                 return
 

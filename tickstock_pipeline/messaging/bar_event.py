@@ -21,6 +21,10 @@ _TIMES_KEPT = 1000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
+MISSED = "missed"
+"""``data_quality`` of a bar that was stored while nobody listened, and is taken up later."""
+
+
 class LiveBar(NamedTuple):
     """One bar as received, unchecked.
 

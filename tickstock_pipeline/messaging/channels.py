@@ -19,6 +19,9 @@ HEARTBEATS = ("tickstock:producer:heartbeat", "tickstockpl:heartbeat")
 # Ours alone: the durable way in beside the channel, which loses what is sent while nobody listens.
 JOB_STREAM = "tickstock:jobs:data_load"
 
+# Ours alone: retractions for the gateway's clients, in one order with the stream of pattern events.
+RETRACTION_STREAM = "tickstock:patterns:retracted"
+
 # Ours alone: how many shards the live bars have, who reads them, and the mark by which we know our own bars again.
 BAR_SHARDS = "tickstock:bars:shards"
 BAR_GROUP = "workers"
@@ -33,6 +36,11 @@ QUOTES = "tickstock:quotes"
 def job_status_key(job_id: str) -> str:
     """The key under which a job's status is read."""
     return f"tickstock.jobs.status:{job_id}"
+
+
+def job_status_version_key(job_id: str) -> str:
+    """Ours alone: which state of a job its status key tells of."""
+    return f"tickstock:jobs:status_version:{job_id}"
 
 
 def bar_stream(shard: int) -> str:

@@ -27,7 +27,9 @@ class FetchedBars:
     refused : the others, with the reason
     outside_session : how many intraday bars were dropped because they lie outside the regular session
     source : who gave them, where it was not the provider asked; stored with the bars
-    reason : why the provider asked did not give them itself
+    reason : why the provider asked did not give them itself, or not all of them
+    begins : where whoever gave them has a part of the range only: the first date that it has; what others would have
+        before it is not known
     """
 
     bars: Bars
@@ -35,6 +37,13 @@ class FetchedBars:
     outside_session: int = 0
     source: str = ""
     reason: str = ""
+    begins: date | None = None
+
+
+class SplitsOfAnother(tuple[Split, ...]):
+    """Splits that another provider than the one asked gave: they add to what is known, and take nothing back."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,8 @@ class HistoricalProvider(Protocol):
     """A source of bars, splits and dividends. Prices are always as traded (raw), never adjusted.
 
     Its methods may be called from several threads at once, :attr:`concurrency` of them at most. They wait for the
-    provider's rate limit, and retry what a retry may mend; what they raise is final.
+    provider's rate limit, and retry what a retry may mend; what they raise is final. Their waits can be ended, see
+    :mod:`tickstock_pipeline.providers.waiting`.
     """
 
     @property
@@ -86,7 +96,7 @@ class HistoricalProvider(Protocol):
         ...
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
-        """All splits of the symbol that the provider knows, oldest first.
+        """All splits of the symbol that the provider knows, oldest first; one that is not among them does not hold.
 
         Raises
         ------

@@ -1,11 +1,13 @@
 """Several providers as one: each symbol from the first of them that can give it.
 
 1. A question goes to the providers in their order. One is passed over without being asked where it does not have the
-   timeframe, where the range begins before its history, and while it is left out (see 4).
+   timeframe, where the range begins before its history, and while it is left out (see 5).
 2. What it answers is taken whole. One that refuses, does not answer, has no quota left, answers what cannot be
    trusted or does not know the symbol is passed over with its reason.
 3. Bars that another provider than the first gave say so, with the reasons of those before it.
-4. One that fails for several symbols in a row is left out for a while, which doubles each time that it fails again.
+4. Where none of them gives the whole range, one whose history begins within it gives what it has, and it is said from
+   which date on (``begins``).
+5. One that fails for several symbols in a row is left out for a while, which doubles each time that it fails again.
    After it, one question goes to it, and the rest follow once that is answered. Where no other provider can help, one
    that is left out is asked all the same.
 """
@@ -17,9 +19,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TypeVar
 
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderError,
     ProviderRefusedError,
     ProviderUnavailableError,
@@ -28,7 +32,7 @@ from tickstock_pipeline.errors import (
 )
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, Listing
+from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, Listing, SplitsOfAnother
 
 T = TypeVar("T")
 
@@ -110,13 +114,43 @@ class FailoverProvider:
                 return fetched
             return replace(fetched, source=provider.name, reason=reasons)
 
-        return self._first_answer(symbol, f"{timeframe.value} bars of {symbol}", bars_of, obstacle)
+        what = f"{timeframe.value} bars of {symbol}"
+        try:
+            return self._first_answer(symbol, what, bars_of, obstacle)
+        except NotInPlanError:
+            # the one that refused has newer dates, and maybe more of them than another
+            raise
+        except ProviderError as error:
+            reasons = error.message.removeprefix(_nobody_gave(what))
+            found = self._newer_part(symbol, timeframe, (first, last), reasons)
+            if found is None:
+                raise
+            return found
+
+    def _newer_part(
+        self, symbol: str, timeframe: Timeframe, dates: tuple[date, date], reasons: str
+    ) -> FetchedBars | None:
+        """What the first one has that can give the end of a range, though not its beginning."""
+        first, last = dates
+        for member in self._members:
+            provider = member.provider
+            earliest = provider.earliest(timeframe, self._now().date()) if timeframe in provider.timeframes else None
+            if earliest is None or not first < earliest <= last:
+                continue
+            with suppress(ProviderError):
+                fetched = member.ask(symbol, partial(provider.fetch_bars, symbol, timeframe, earliest, last))
+                source = "" if member is self._members[0] else provider.name
+                return replace(fetched, source=source, reason=reasons, begins=earliest)
+        return None
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
         """See :meth:`HistoricalProvider.fetch_splits`."""
-        return self._first_answer(
-            symbol, f"splits of {symbol}", lambda provider, _: provider.fetch_splits(symbol), lambda _: ""
-        )
+
+        def splits_of(provider: HistoricalProvider, _: str) -> tuple[Split, ...]:
+            found = provider.fetch_splits(symbol)
+            return found if provider is self._members[0].provider else SplitsOfAnother(found)
+
+        return self._first_answer(symbol, f"splits of {symbol}", splits_of, lambda _: "")
 
     def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`HistoricalProvider.fetch_dividends`."""
@@ -197,7 +231,7 @@ class _Member:
         try:
             with self._turns:
                 answer = question()
-        except UnknownSymbolError:
+        except (UnknownSymbolError, NotInPlanError):
             # that is an answer too
             self._note_answer()
             raise
@@ -249,8 +283,12 @@ def _listed(reasons: dict[str, str]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
+def _nobody_gave(what: str) -> str:
+    return f"No provider gave {what}. "
+
+
 def _all_failed(what: str, reasons: dict[str, str], errors: Sequence[ProviderError]) -> ProviderError:
-    message = f"No provider gave {what}. {_listed(reasons)}"
+    message = f"{_nobody_gave(what)}{_listed(reasons)}"
     advice = next((error.advice for error in errors if error.advice), "Name another provider in TICKSTOCK_PROVIDER.")
     limited = [error for error in errors if isinstance(error, RateLimitedError)]
     if limited:
@@ -261,5 +299,7 @@ def _all_failed(what: str, reasons: dict[str, str], errors: Sequence[ProviderErr
     if errors and all(isinstance(error, UnknownSymbolError) for error in errors):
         return UnknownSymbolError(message, advice=advice)
     if errors and all(isinstance(error, ProviderRefusedError | UnknownSymbolError) for error in errors):
-        return ProviderRefusedError(message, advice=advice)
+        # newer dates may be had from the one whose plan they are in
+        is_partly = any(isinstance(error, NotInPlanError) for error in errors)
+        return (NotInPlanError if is_partly else ProviderRefusedError)(message, advice=advice)
     return ProviderError(message, advice=advice)

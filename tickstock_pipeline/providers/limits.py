@@ -17,7 +17,8 @@ from functools import cache
 import redis
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 
-from tickstock_pipeline.errors import RateLimitedError
+from tickstock_pipeline.errors import RateLimitedError, WaitEndedError
+from tickstock_pipeline.providers.waiting import wait
 from tickstock_pipeline.providers.windows import LocalWindows, SharedWindows, Slot, Window, Windows
 from tickstock_pipeline.settings import Settings
 
@@ -57,7 +58,7 @@ class RequestBudget:
         *,
         longest_wait: float = LONGEST_WAIT,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = wait,
     ) -> None:
         self._name = name
         self._limits = limits
@@ -90,8 +91,11 @@ class RequestBudget:
         ------
         RateLimitedError
             If the wait would be longer than ``longest_wait``; says how long it would be.
+        WaitEndedError
+            If nobody wants to send it any more; its place is given to whoever comes next.
         """
         start = self._clock()
+        self._sleep(0.0)
         while True:
             asked = self._clock()
             windows, slot = self._reserve(max(self._longest_wait - (asked - start), 0.0))
@@ -104,7 +108,7 @@ class RequestBudget:
                     "allows more, or name another provider behind this one in TICKSTOCK_PROVIDER.",
                 )
             if slot.wait > 0:
-                self._sleep(slot.wait)
+                self._wait_for(windows, slot)
             # a process that was held up must not send what the windows have counted as sent long ago
             if not self._is_void(windows, slot) and self._clock() - (asked + slot.wait) <= self._latest:
                 return
@@ -145,6 +149,16 @@ class RequestBudget:
         if was_cut_off:
             _logger.info("%s: Redis answers again; the whole request budget is shared over it.", self._name)
         return self._shared, slot
+
+    def _wait_for(self, windows: Windows, slot: Slot) -> None:
+        try:
+            self._sleep(slot.wait)
+        except WaitEndedError:
+            try:
+                windows.give_back(slot)
+            except redis.RedisError as error:
+                self._note_loss(error)
+            raise
 
     def _is_void(self, windows: Windows, slot: Slot) -> bool:
         # what had not to be waited for was reserved a moment ago

@@ -23,6 +23,7 @@ from massive import RESTClient
 from pydantic import SecretStr
 
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderAnswerError,
     ProviderError,
     ProviderRefusedError,
@@ -180,7 +181,7 @@ class PolygonClient:
                 advice="Check TICKSTOCK_POLYGON_API_KEY (or MASSIVE_API_KEY, POLYGON_API_KEY).",
             )
         if status == 403:
-            return ProviderRefusedError(
+            return NotInPlanError(
                 f"polygon refuses {what}: {said or status}.",
                 advice="The account's plan may lack this symbol or this part of its history. Name another provider "
                 "behind polygon in TICKSTOCK_PROVIDER to get it there.",

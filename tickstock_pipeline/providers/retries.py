@@ -14,6 +14,7 @@ from typing import TypeVar
 import stamina
 
 from tickstock_pipeline.errors import ProviderUnavailableError, RateLimitedError
+from tickstock_pipeline.providers.waiting import wait
 
 T = TypeVar("T")
 
@@ -55,7 +56,19 @@ def call_with_retries(what: str, attempt: Callable[[], T]) -> T:
     ------
     ProviderError
         What the last attempt raised.
+    WaitEndedError
+        If nobody waits for it any more.
     """
+    patience = Patience(what)
+
+    def pause_after(error: Exception) -> bool | float:
+        pause = patience(error)
+        # its own pauses are short; what a provider asks for may take minutes, and the library's sleep cannot be ended
+        if isinstance(pause, bool) or stamina.is_testing():
+            return pause
+        wait(pause)
+        return 0.0
+
     caller = stamina.RetryingCaller(
         attempts=ATTEMPTS,
         timeout=None,
@@ -63,7 +76,7 @@ def call_with_retries(what: str, attempt: Callable[[], T]) -> T:
         wait_max=_LONGEST_BACK_OFF,
         wait_jitter=_JITTER,
     )
-    return caller(Patience(what), attempt)
+    return caller(pause_after, attempt)
 
 
 class Patience:

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -154,6 +155,10 @@ class Windows(Protocol):
         """Whether a pause began after the slot was reserved; another one must be reserved then."""
         ...
 
+    def give_back(self, slot: Slot) -> None:
+        """Nobody will send anything in a slot that is still to come."""
+        ...
+
     def pause(self, seconds: float) -> None:
         """No request of this account from now on, for so long."""
         ...
@@ -224,9 +229,14 @@ class SharedWindows:
         pause = self._client.get(self._keys[0])
         is_void = bool(pause) and pause != slot.pause
         if is_void:
-            with self._lock:
-                self._given = deque((key for key in self._given if key != slot.key), maxlen=self._given.maxlen)
+            self._forget(slot)
         return is_void
+
+    def give_back(self, slot: Slot) -> None:
+        """See :meth:`Windows.give_back`."""
+        self._forget(slot)
+        for key in self._keys[2:]:
+            self._client.lrem(key, 1, slot.key)
 
     def pause(self, seconds: float) -> None:
         """See :meth:`Windows.pause`."""
@@ -238,6 +248,10 @@ class SharedWindows:
             self._given.append(f"{self._clock() + wait + self._behind_redis:.6f}")
             # no era at all would look like the first contact, where there is nothing to put back
             self._era = "-"
+
+    def _forget(self, slot: Slot) -> None:
+        with self._lock:
+            self._given = deque((key for key in self._given if key != slot.key), maxlen=self._given.maxlen)
 
     def _put_back(self) -> None:
         with self._lock:
@@ -282,6 +296,13 @@ class LocalWindows:
         """See :meth:`Windows.is_void`."""
         with self._lock:
             return slot.pause != repr(self._paused_until)
+
+    def give_back(self, slot: Slot) -> None:
+        """See :meth:`Windows.give_back`."""
+        with self._lock:
+            for given, _ in self._windows:
+                with suppress(ValueError):
+                    given.remove(float(slot.key))
 
     def pause(self, seconds: float) -> None:
         """See :meth:`Windows.pause`."""

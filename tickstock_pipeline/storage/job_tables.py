@@ -3,9 +3,16 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.tables import METADATA
 
 _INSTANT = sa.TIMESTAMP(timezone=True)
+
+
+JOB_TYPES = ("csv_universe_load", "historical_load", "multi_timeframe_load", "universe_seed")
+
+UNKNOWN_TYPE = "unknown"
+"""The type of a job that names none of them, and has failed."""
 
 
 def _one_of(column: str, *values: str) -> str:
@@ -34,10 +41,16 @@ IMPORT_JOBS = sa.Table(
     sa.Column("cancel_requested_by", sa.Text),
     sa.Column("publish_after", _INSTANT, nullable=False, server_default=sa.func.now()),
     sa.Column("published_at", _INSTANT),
+    sa.Column("status_version", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("char_length(job_id) BETWEEN 1 AND 200", name="import_jobs_id"),
     sa.CheckConstraint(
         _one_of("status", "submitted", "queued", "running", "completed", "failed", "cancelled"),
         name="import_jobs_status",
+    ),
+    sa.CheckConstraint(_one_of("job_type", *JOB_TYPES, UNKNOWN_TYPE), name="import_jobs_type"),
+    sa.CheckConstraint("jsonb_typeof(message) = 'object'", name="import_jobs_message"),
+    sa.CheckConstraint(
+        f"timeframes <@ ARRAY[{', '.join(repr(str(frame)) for frame in Timeframe)}]", name="import_jobs_timeframes"
     ),
     sa.CheckConstraint(_one_of("analysis_mode", "per_symbol", "batch"), name="import_jobs_analysis_mode"),
     sa.CheckConstraint(_one_of("source", "channel", "stream", "http", "command"), name="import_jobs_source"),

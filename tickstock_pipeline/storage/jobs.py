@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.job_tables import IMPORT_JOB_SYMBOLS, IMPORT_JOBS, REFUSED_MESSAGES
+from tickstock_pipeline.storage.job_tables import IMPORT_JOB_SYMBOLS, IMPORT_JOBS, JOB_TYPES, REFUSED_MESSAGES
 
 
 class JobState(StrEnum):
@@ -78,8 +78,20 @@ _COLUMNS = [IMPORT_JOBS.c[item.name] for item in fields(StoredJob)]
 def _stored(row: sa.RowMapping) -> StoredJob:
     found = dict(row)
     found["status"] = JobState(found["status"])
-    found["timeframes"] = tuple(Timeframe(name) for name in found["timeframes"])
+    # whatever else is there, from a program that goes past our constraints, is for fail_unreadable
+    found["timeframes"] = tuple(Timeframe(name) for name in found["timeframes"] if name in set(Timeframe))
+    if not isinstance(found["message"], Mapping):
+        found["message"] = {}
     return StoredJob(**found)
+
+
+def _is_readable() -> sa.ColumnElement[bool]:
+    table = IMPORT_JOBS.c
+    return sa.and_(
+        table.job_type.in_(JOB_TYPES),
+        sa.func.jsonb_typeof(table.message) == "object",
+        table.timeframes.contained_by([frame.value for frame in Timeframe]),
+    )
 
 
 def insert_job(connection: sa.Connection, job: StoredJob) -> bool:
@@ -110,9 +122,20 @@ def known_job_ids(connection: sa.Connection, job_ids: Sequence[str]) -> set[str]
     return set(connection.execute(sa.select(IMPORT_JOBS.c.job_id).where(IMPORT_JOBS.c.job_id == wanted)).scalars())
 
 
+def fail_unreadable(connection: sa.Connection) -> int:
+    """End jobs that another program has stored and that mean nothing to us; how many there were."""
+    reason = "The stored job cannot be read: another program has written it. Submit it again over Redis or HTTP."
+    statement = sa.update(IMPORT_JOBS).where(IMPORT_JOBS.c.status.in_(_ACTIVE), ~_is_readable())
+    return connection.execute(
+        statement.values(
+            status=JobState.FAILED.value, completed_at=sa.func.clock_timestamp(), error_message=reason, timeframes=[]
+        )
+    ).rowcount
+
+
 def active_jobs(connection: sa.Connection) -> list[StoredJob]:
-    """Jobs that have not ended, the oldest first."""
-    query = sa.select(*_COLUMNS).where(IMPORT_JOBS.c.status.in_(_ACTIVE))
+    """Jobs that have not ended and that can be read, the oldest first."""
+    query = sa.select(*_COLUMNS).where(IMPORT_JOBS.c.status.in_(_ACTIVE), _is_readable())
     query = query.order_by(IMPORT_JOBS.c.accepted_at, IMPORT_JOBS.c.job_id)
     return [_stored(row) for row in connection.execute(query).mappings()]
 
@@ -209,11 +232,36 @@ def is_cancel_requested(connection: sa.Connection, job_id: str) -> bool:
     return bool(connection.scalar(query.where(IMPORT_JOBS.c.job_id == job_id)))
 
 
-def mark_published(connection: sa.Connection, job_id: str) -> None:
-    """Note that the status key was written, with the job as this transaction has read it."""
+@dataclass(frozen=True, slots=True)
+class StatusVersion:
+    """Which state of a job was read.
+
+    Attributes
+    ----------
+    number : rises with each; of one job, the state with the higher number is the later one
+    read_at : when, by the database's clock
+    """
+
+    number: int
+    read_at: datetime
+
+
+def next_status_version(connection: sa.Connection, job_id: str) -> StatusVersion | None:
+    """Number what this transaction is about to read of a job, which it keeps to itself meanwhile; None: no such job."""
     statement = sa.update(IMPORT_JOBS).where(IMPORT_JOBS.c.job_id == job_id)
+    statement = statement.values(status_version=IMPORT_JOBS.c.status_version + 1)
+    row = connection.execute(statement.returning(IMPORT_JOBS.c.status_version, sa.func.now())).one_or_none()
+    return None if row is None else StatusVersion(*row)
+
+
+def mark_published(connection: sa.Connection, job_id: str, version: StatusVersion) -> None:
+    """Note that the status key tells of that state of a job, or of a later one."""
+    table = IMPORT_JOBS.c
     # not later than it was read: what has happened since is still to be told
-    connection.execute(statement.values(published_at=sa.func.now()))
+    is_news = sa.or_(table.published_at.is_(None), table.published_at < version.read_at)
+    connection.execute(
+        sa.update(IMPORT_JOBS).where(table.job_id == job_id, is_news).values(published_at=version.read_at)
+    )
 
 
 def _update(connection: sa.Connection, job_id: str, states: Sequence[JobState], **values: Any) -> bool:

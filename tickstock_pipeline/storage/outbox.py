@@ -90,8 +90,20 @@ def take_back(connection: sa.Connection, *, restarted_s_ago: float) -> int:
     )
 
 
-def prune(connection: sa.Connection) -> int:
-    """Forget what was published more than an hour ago; how many rows that were."""
+def prune(connection: sa.Connection, *, at_most: int = 500) -> int:
+    """Forget what was published more than an hour ago; how many rows that were.
+
+    Parameters
+    ----------
+    at_most : rows that are looked at, the oldest first, so that a worker under load can afford it
+    """
     return int(
-        connection.execute(sa.text("DELETE FROM outbox WHERE published_at < now() - interval '1 hour'")).rowcount
+        connection.execute(
+            sa.text("""
+                WITH oldest AS (SELECT id FROM outbox ORDER BY id LIMIT :at_most FOR UPDATE SKIP LOCKED)
+                DELETE FROM outbox USING oldest
+                WHERE outbox.id = oldest.id AND outbox.published_at < now() - interval '1 hour'
+            """),
+            {"at_most": at_most},
+        ).rowcount
     )

@@ -1,14 +1,14 @@
 """Stock splits. A trigger makes all of a symbol's analysis stale when one of them changes."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.adjustment import Split
-from tickstock_pipeline.storage.tables import SPLITS
+from tickstock_pipeline.storage.tables import SPLITS, WITHDRAWN_SPLITS
 
 # Providers date a split on the day before or after its first session at the new price, some over a weekend.
 _SAME_WITHIN = timedelta(days=5)
@@ -45,6 +45,45 @@ def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str
         ],
     )
     return len(written.all())
+
+
+def withdraw_splits(connection: sa.Connection, listed: Mapping[str, Sequence[Split]], source: str) -> list[Split]:
+    """Take back splits that the provider who gave them lists no longer; ``withdrawn_splits`` keeps what they were.
+
+    Parameters
+    ----------
+    listed : all splits of each symbol that ``source`` knows now. A symbol for which it lists none at all is left as it
+        is: so does a provider that has lost its data, and a history whose split is gone looks like a crash
+
+    Returns
+    -------
+    What was taken back.
+    """
+    sure = {symbol: splits for symbol, splits in listed.items() if splits}
+    if not sure:
+        return []
+    table = SPLITS.c
+    rows = connection.execute(
+        sa.select(table.symbol, table.ex_date, table.ratio).where(
+            table.source == source, table.symbol == sa.any_(sa.literal(sorted(sure), sa.ARRAY(sa.Text)))
+        )
+    )
+    gone = [
+        known
+        for known in (Split(*row) for row in rows)
+        if not any(split.ex_date == known.ex_date or _is_same(split, known) for split in sure[known.symbol])
+    ]
+    if not gone:
+        return []
+    keys = [(split.symbol, split.ex_date) for split in sorted(gone, key=lambda split: (split.symbol, split.ex_date))]
+    connection.execute(
+        sa.delete(SPLITS).where(table.source == source, sa.tuple_(table.symbol, table.ex_date).in_(keys))
+    )
+    connection.execute(
+        sa.insert(WITHDRAWN_SPLITS),
+        [{"symbol": split.symbol, "ex_date": split.ex_date, "ratio": split.ratio, "source": source} for split in gone],
+    )
+    return gone
 
 
 def _is_same(split: Split, known: Split) -> bool:

@@ -75,6 +75,17 @@ SPLITS = sa.Table(
     sa.CheckConstraint("ratio > 0 AND ratio < 'Infinity'", name="splits_ratio"),
 )
 
+WITHDRAWN_SPLITS = sa.Table(
+    "withdrawn_splits",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("ex_date", sa.Date, nullable=False),
+    sa.Column("ratio", sa.Double, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("withdrawn_at", _INSTANT, nullable=False, server_default=sa.func.now()),
+)
+
 DIVIDENDS = sa.Table(
     "dividends",
     METADATA,

@@ -21,6 +21,7 @@ from tickstock_pipeline.batch.outcome import Outcome, Status, failures
 from tickstock_pipeline.live.bar import each_bar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.messaging.pattern_event import LiveDetection
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
 from tickstock_pipeline.storage.bar_indicators import write_bar_indicators
 from tickstock_pipeline.storage.coverage import Coverage, record_coverage
@@ -277,8 +278,13 @@ def _tell(
     detections = not_yet_told(connection, found_detections(items, revisions))
     moment = desk.moment(timeframe)
     messages: list[Message] = []
+
+    def was_late(one: LiveDetection) -> bool:
+        age_s = _age(by_symbol[one.symbol].backlog, one.bar_time)
+        return age_s > LATE_S or desk.is_late(timeframe, one.symbol, one.bar_time)
+
     for is_late in (False, True):
-        chosen = [one for one in detections if is_late == (_age(by_symbol[one.symbol].backlog, one.bar_time) > LATE_S)]
+        chosen = [one for one in detections if is_late == was_late(one)]
         messages += tell_patterns(connection, chosen, moment, is_late=is_late)
     for reading in readings:
         for item in reading.items:

@@ -11,12 +11,16 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_stream import shard_of
 from tickstock_pipeline.storage.leases import require_leases
+from tickstock_pipeline.storage.live_rows import BarKey
 from tickstock_pipeline.storage.outbox import Message
 from tickstock_pipeline.streaming.announcing import Moment
 from tickstock_pipeline.streaming.held_up import LOCK_WAIT_MS, HeldUp
 from tickstock_pipeline.streaming.periods import PeriodBook, PeriodFinder
 from tickstock_pipeline.streaming.series_book import SeriesBook
 from tickstock_pipeline.streaming.windows import WindowFinder
+
+# of several takings-up at once
+_MOST_LATE = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,17 @@ class Desk:
         self.windows = WindowFinder(self.calendar)
         self.periods = PeriodFinder(self.calendar)
         self.open_periods = PeriodBook(self.periods)
+        self._late: dict[BarKey, None] = {}
+
+    def note_late(self, keys: Iterable[BarKey]) -> None:
+        """Minutes that are taken up long after they were stored: what they show is told of as late."""
+        self._late.update(dict.fromkeys(keys))
+        while len(self._late) > _MOST_LATE:
+            del self._late[next(iter(self._late))]
+
+    def is_late(self, timeframe: Timeframe, symbol: str, bar_time: int) -> bool:
+        """Whether a bar is among them."""
+        return timeframe is Timeframe.MINUTE and (symbol, bar_time) in self._late
 
     def holds(self, symbol: str) -> bool:
         """Whether the symbol is ours to work on."""

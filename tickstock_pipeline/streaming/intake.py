@@ -12,7 +12,7 @@ import numpy as np
 from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.messaging.bar_event import LiveBar, decode
+from tickstock_pipeline.messaging.bar_event import MISSED, LiveBar, decode
 from tickstock_pipeline.messaging.bar_reader import Entry
 from tickstock_pipeline.messaging.bar_stream import VIA_DATABASE, shard_of
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
@@ -29,6 +29,7 @@ class Intake:
     ----------
     rows : bars to store by symbol, each symbol's in order of time; the last revision of each key
     inserted : times of bars that another program has stored by symbol; what is stored counts, not the entry
+    late : those of ``inserted`` that were stored while nobody listened
     entries : by symbol and time, the entry whose bar is in ``rows``
     by_symbol : all entries with a readable symbol
     refused : (source, bar) of those that broke a rule
@@ -37,6 +38,7 @@ class Intake:
 
     rows: dict[str, list[BarRow]] = field(default_factory=dict)
     inserted: dict[str, set[int]] = field(default_factory=dict)
+    late: set[BarKey] = field(default_factory=set)
     entries: dict[BarKey, Entry] = field(default_factory=dict)
     by_symbol: dict[str, list[Entry]] = field(default_factory=dict)
     refused: list[tuple[str, RefusedBar]] = field(default_factory=list)
@@ -91,6 +93,8 @@ def _add_judged(
             intake.entries[key] = entry
             if entry.via == VIA_DATABASE:
                 intake.inserted.setdefault(bar.symbol, set()).add(bar.time)
+                if bar.quality == MISSED:
+                    intake.late.add(key)
                 latest.pop(key, None)
             else:
                 latest[key] = BarRow(

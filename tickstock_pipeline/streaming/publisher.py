@@ -12,15 +12,23 @@ from typing import Any
 import redis
 import sqlalchemy as sa
 
-from tickstock_pipeline.messaging.channels import MARKET_DATA, PATTERN_FIELD, PATTERN_STREAM, PATTERNS
+from tickstock_pipeline.messaging.channels import (
+    MARKET_DATA,
+    PATTERN_FIELD,
+    PATTERN_STREAM,
+    PATTERNS,
+    PATTERNS_RETRACTED,
+    RETRACTION_STREAM,
+)
 from tickstock_pipeline.messaging.connection import named_errors, server_run
+from tickstock_pipeline.messaging.retraction_stream import ADD_RETRACTION
 from tickstock_pipeline.storage.outbox import left_over, mark_published, take_back
 from tickstock_pipeline.streaming.desk import Told
 
 _logger = logging.getLogger(__name__)
 
 KEPT_EVENTS = 100_000
-"""Pattern events in the stream ``pattern_events``; older ones are trimmed."""
+"""Pattern events in the stream ``pattern_events``, and retractions in theirs; older ones are trimmed."""
 
 _OTHERS_BUSINESS_S = 2.0
 # A worker that begins cannot know whether it has seen this run of the server; its predecessor may have died with it.
@@ -29,15 +37,18 @@ _RECENT_RESTART_S = 60.0
 _CLOCK_S = 1.0
 
 # Thousands of messages at once: as commands of their own, each would cost the client 40 µs, most of it for the answer.
-# What the stream of patterns refuses must not keep the messages after it from being sent.
-_SEND = """
+# What a stream refuses must not keep the messages after it from being sent.
+_SEND = f"""{ADD_RETRACTION}
 local refused
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
     redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
+    local added
     if ARGV[i] == ARGV[1] then
-        local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', ARGV[3], ARGV[i + 1])
-        if type(added) == 'table' and added.err then refused = added end
+        added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', ARGV[4], ARGV[i + 1])
+    elseif ARGV[i] == ARGV[2] then
+        added = add_retraction(KEYS[2], KEYS[1], ARGV[4], ARGV[i + 1], ARGV[3])
     end
+    if type(added) == 'table' and added.err then refused = added end
 end
 return refused or redis.status_reply('OK')
 """
@@ -49,7 +60,7 @@ class Publisher:
     Parameters
     ----------
     client : of Redis
-    kept_events : length of the stream ``pattern_events``
+    kept_events : length of the stream ``pattern_events``, and of that of retractions
     """
 
     def __init__(self, client: "redis.Redis", *, kept_events: int = KEPT_EVENTS) -> None:
@@ -102,8 +113,8 @@ class Publisher:
     def _send(self, messages: Sequence[tuple[str, str | bytes]]) -> None:
         if not messages:
             return
-        arguments: list[Any] = [PATTERNS, self._kept_events, PATTERN_FIELD]
+        arguments: list[Any] = [PATTERNS, PATTERNS_RETRACTED, self._kept_events, PATTERN_FIELD]
         for message in messages:
             arguments += message
         with named_errors():
-            self._script([PATTERN_STREAM], arguments)
+            self._script([PATTERN_STREAM, RETRACTION_STREAM], arguments)

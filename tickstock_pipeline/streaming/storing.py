@@ -186,7 +186,10 @@ def _write_tails(
     if items:
         found, retracted = replace_detections(connection, window.timeframe, list(items.values()), replaced)
         revisions = {stored_key(key): key.revision for key in found}
-        attempt.messages += tell_patterns(connection, found_detections(items.values(), revisions), moment)
+        detections = found_detections(items.values(), revisions)
+        for is_late in (False, True):
+            chosen = [one for one in detections if is_late == desk.is_late(one.timeframe, one.symbol, one.bar_time)]
+            attempt.messages += tell_patterns(connection, chosen, moment, is_late=is_late)
         attempt.messages += tell_retractions(connection, window.timeframe, retracted, moment, CORRECTED)
         attempt.n_patterns = len(found)
     first_of_year = desk.windows.of_year(window.timeframe, window.year)[0]

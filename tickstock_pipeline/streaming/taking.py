@@ -102,6 +102,7 @@ class BarTaker:
         # what another program has held up says nothing of how far behind we are
         is_analysed = self._breaker.allows_analysis(lag_ms / 1e3 if is_new else 0.0)
         self._park(intake, intake.by_symbol.keys() & self.parked.keys())
+        self._desk.note_late(intake.late)
         self._quarantine(intake)
         deferred: set[str] = set()
         held_up: set[str] = set()

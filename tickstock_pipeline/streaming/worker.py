@@ -52,6 +52,8 @@ _IDLE_TRANSACTION_MS = 5000
 
 _SWEEP_S = 0.5
 _TRIM_S = 10.0
+# with what one round looks at: a hundred rows a second, of which a batch makes one
+_PRUNE_S = 5.0
 _QUIET_S = 60.0
 
 
@@ -226,12 +228,13 @@ class LiveWorker:
             known = {(entry.shard, entry.id) for entry in (*self._taker.kept, *self._claimed)}
             strays = self._reader.claim(sorted(self.desk.leases), idle_ms=_STRAY_MS)
             self._taker.deferred += [entry for entry in strays if (entry.shard, entry.id) not in known]
+        if self._is_due("prune", _PRUNE_S):
+            with self.desk.engine.begin() as connection:
+                prune(connection)
         if not has_bars:
             self._background.tidy()
             if self._is_due("quiet", _QUIET_S):
                 self._background.replay_ahead()
-                with self.desk.engine.begin() as connection:
-                    prune(connection)
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = time.monotonic()

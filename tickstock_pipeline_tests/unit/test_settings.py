@@ -86,6 +86,26 @@ def test_an_unusable_value_is_named_with_its_reason(
     assert caught.value.advice
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "ticks.example", "127.0.0.1.example"])  # noqa: S104
+def test_a_gateway_that_others_reach_needs_a_token(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKSTOCK_GATEWAY_HOST", host)
+
+    with pytest.raises(SettingsError, match=r"TICKSTOCK_GATEWAY_TOKEN: .*would take jobs from anybody"):
+        Settings.load()
+    monkeypatch.setenv("TICKSTOCK_GATEWAY_TOKEN", "  ")
+    with pytest.raises(SettingsError, match="TICKSTOCK_GATEWAY_TOKEN"):
+        Settings.load()
+    monkeypatch.setenv("TICKSTOCK_GATEWAY_TOKEN", "long and random")
+    assert Settings.load().gateway_host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost", "LocalHost"])
+def test_a_gateway_of_this_machine_alone_needs_none(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKSTOCK_GATEWAY_HOST", host)
+
+    assert Settings.load().gateway_token is None
+
+
 def test_all_unusable_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKSTOCK_WEB_PORT", "0")
     monkeypatch.setenv("TICKSTOCK_LOG_LEVEL", "loud")

@@ -12,7 +12,7 @@ from tickstock_pipeline.providers.registry import historical_provider, market_qu
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.streaming.feed.consumer_channel import ConsumerChannel
 from tickstock_pipeline.streaming.feed.feed import Feed, Symbols
-from tickstock_pipeline.streaming.feed.inserted_rows import InsertedRows, since_last_session
+from tickstock_pipeline.streaming.feed.inserted_rows import InsertedRows, opening_of_last_session, since_last_session
 from tickstock_pipeline.streaming.feed.options import FeedOptions
 from tickstock_pipeline.streaming.feed.polygon_events import PolygonSource
 from tickstock_pipeline.streaming.feed.source import LiveSource
@@ -80,7 +80,7 @@ def _redis(settings: Settings, engine: sa.Engine, calendar: TradingCalendar) -> 
 
 
 def _database(settings: Settings, engine: sa.Engine, calendar: TradingCalendar) -> LiveSource:
-    return InsertedRows(engine, since_last_session(calendar))
+    return InsertedRows(engine, since_last_session(calendar), opening_of_last_session(calendar))
 
 
 _BUILDERS: dict[str, SourceBuilder] = {"polygon": _polygon, "redis": _redis, "database": _database}

@@ -2,6 +2,9 @@
 
 The trigger (``0002_notify.sql``) passes over what our own connections write, which it knows by their application name,
 and statements of very many rows, which are imports. Rows older than the last session are history, not live.
+
+Rows that came while nobody listened are looked for once a connection listens: those without analysis, the newest
+:data:`MOST_MISSED` of them. They are marked, so that what they show is told of as late.
 """
 
 import asyncio
@@ -18,11 +21,17 @@ from tickstock_pipeline.errors import ProviderUnavailableError, StorageError
 from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.messaging.bar_event import LiveBar
+from tickstock_pipeline.messaging.bar_event import MISSED, LiveBar
 from tickstock_pipeline.messaging.bar_stream import VIA_DATABASE
+from tickstock_pipeline.storage.inserted_minutes import unanalysed_minutes
+from tickstock_pipeline.storage.instants import aware_all
 from tickstock_pipeline.streaming.feed.source import Line, Reading
 
 CHANNEL = "tickstock_inserted_bars"
+MOST_MISSED = 5_000
+"""Rows that are taken up after nobody has listened; as many as a statement may have that is no import."""
+
+_ROWS_A_NOTICE = 25
 
 _MINUTE_US = 60_000_000
 _LOOK_S = 15.0
@@ -35,14 +44,21 @@ class InsertedRows:
     ----------
     engine : whose connection listens
     is_live : whether a bar that began at this instant (UTC) is news
+    live_since : the first instant (UTC) that may be news; None: rows that came while nobody listened are left out
     """
 
     name = "database"
     via: bytes | None = VIA_DATABASE
 
-    def __init__(self, engine: sa.Engine, is_live: Callable[[np.datetime64], bool]) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        is_live: Callable[[np.datetime64], bool],
+        live_since: Callable[[], np.datetime64] | None = None,
+    ) -> None:
         self._engine = engine
         self._is_live = is_live
+        self._live_since = live_since
         self._symbols: frozenset[str] = frozenset()
 
     async def listen(self, line: Line) -> None:
@@ -58,6 +74,9 @@ class InsertedRows:
         loop.add_reader(number, readable.set)
         try:
             line.opened()
+            # what comes from now on is told of, so nothing falls in between; what is told of twice is a repeat
+            for notice in await asyncio.to_thread(self._missed):
+                await line.heard(notice)
             while True:
                 # a server that vanished shows only when it is asked
                 with contextlib.suppress(TimeoutError):
@@ -96,8 +115,9 @@ class InsertedRows:
                     *(str(symbol), Timeframe.MINUTE, int(time)),
                     *(float(open_), float(high), float(low), float(close), float(volume)),
                     source=str(source),
+                    quality=MISSED if is_missed else "confirmed",
                 )
-                for symbol, time, open_, high, low, close, volume, source in rows
+                for symbol, time, open_, high, low, close, volume, source, *is_missed in rows
             ]
         except (ValueError, TypeError):
             refused = RefusedBar("", Timeframe.MINUTE, "", "the notice cannot be read", {"message": payload[:500]})
@@ -111,16 +131,36 @@ class InsertedRows:
                 reading.bars.append(bar)
         return reading
 
+    def _missed(self) -> list[str]:
+        """Notices of the rows that came while nobody listened, as the trigger would have sent them."""
+        if self._live_since is None:
+            return []
+        with self._engine.connect() as connection:
+            (since,) = aware_all(np.array([self._live_since()], "datetime64[us]"))
+            rows = unanalysed_minutes(connection, since, MOST_MISSED)
+        return [
+            json.dumps([[*row, True] for row in rows[start : start + _ROWS_A_NOTICE]])
+            for start in range(0, len(rows), _ROWS_A_NOTICE)
+        ]
+
     def _listening(self) -> sa.Connection:
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         connection.exec_driver_sql(f"LISTEN {CHANNEL}")
         return connection
 
 
+def opening_of_last_session(calendar: TradingCalendar) -> Callable[[], np.datetime64]:
+    """When the last session that has ended began, UTC."""
+
+    def opening() -> np.datetime64:
+        found: np.datetime64 = calendar.opening(np.asarray([calendar.last_closed(np.datetime64("now", "us"))]))[0]
+        return found
+
+    return opening
+
+
 def since_last_session(calendar: TradingCalendar) -> Callable[[np.datetime64], bool]:
     """Whether a bar began in the session that runs, or in the last one that ended."""
 
-    def is_live(start: np.datetime64) -> bool:
-        return bool(start >= calendar.opening(calendar.last_closed(np.datetime64("now", "us"))))
-
-    return is_live
+    opening = opening_of_last_session(calendar)
+    return lambda start: bool(start >= opening())

@@ -7,7 +7,7 @@ from datetime import date
 
 import numpy as np
 
-from tickstock_pipeline.errors import ProviderError, UnknownSymbolError
+from tickstock_pipeline.errors import NotInPlanError, ProviderError, UnknownSymbolError
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import TradingCalendar, trading_calendar
@@ -58,6 +58,7 @@ class ArrayProvider:
     ----------
     asked : (symbol, timeframe, first, last) of each call of ``fetch_bars``, in order of arrival
     most_at_once : how many calls were under way at the same time
+    plan_begins : ranges that begin earlier are refused
     before_answer : called with the symbol within each call; raises what the provider is to fail with
     """
 
@@ -69,6 +70,7 @@ class ArrayProvider:
         self.concurrency = concurrency
         self.source, self.reason = source, reason
         self.begins: date | None = None
+        self.plan_begins = date.min
         self.splits: list[Split] = []
         self.dividends: list[Dividend] = []
         self.asked: list[tuple[str, Timeframe, date, date]] = []
@@ -87,6 +89,8 @@ class ArrayProvider:
         try:
             time.sleep(0)  # lets another thread in
             self.before_answer(symbol)
+            if first < self.plan_begins:
+                raise NotInPlanError("array refuses: not in the plan.")
             if all(known != symbol for known, _ in self.series):
                 raise UnknownSymbolError(f"array has no symbol {symbol!r}.")
             bars = self.series.get((symbol, timeframe))

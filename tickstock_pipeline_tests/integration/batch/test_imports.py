@@ -1,16 +1,24 @@
 """Which requests an import sends, and what is stored of the answers, whatever the provider does."""
 
 import threading
+import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from limits import RateLimitItemPerMinute
 
+from tickstock_pipeline.batch.completeness import completeness
 from tickstock_pipeline.batch.days import import_days
+from tickstock_pipeline.batch.due_imports import due_days
+from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status, failures
+from tickstock_pipeline.batch.standing import Standing
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderAnswerError,
     ProviderRefusedError,
     ProviderUnavailableError,
@@ -20,6 +28,9 @@ from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.failover import FailoverProvider
+from tickstock_pipeline.providers.limits import RequestBudget, window_of
+from tickstock_pipeline.providers.windows import LocalWindows
 from tickstock_pipeline.storage.provenance import read_provenance
 from tickstock_pipeline.storage.symbols import read_symbols
 from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, ArrayProvider, days, minutes
@@ -128,6 +139,69 @@ def test_a_split_that_is_only_announced_is_stored_on_its_day(engine):
 
     assert scalar(engine, "SELECT ex_date FROM splits") == date(2022, 6, 2)
     assert scalar(engine, "SELECT ex_date FROM dividends") == date(2022, 6, 2)
+
+
+@pytest.fixture
+def listed(engine):
+    """A provider whose two splits of A, and one that somebody else has entered, are stored."""
+    provider = ArrayProvider([days("A", FIRST, LAST), days("B", FIRST, LAST)])
+    provider.splits = [Split("A", date(2019, 6, 3), 2.0), Split("A", date(2020, 6, 1), 4.0)]
+    run(engine, provider, partitions("A", "B"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO splits VALUES ('A', '2021-03-01', 3, 'external')")
+    return provider
+
+
+def ask_again(engine, provider):
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM corporate_action_fetches")
+    run(engine, provider, partitions("A", "B"))
+
+
+def test_a_split_that_its_provider_lists_no_longer_is_withdrawn_and_kept_for_the_record(engine, listed):
+    listed.splits = [Split("A", date(2019, 6, 4), 2.0), Split("A", date(2021, 9, 1), 5.0)]
+    ask_again(engine, listed)
+
+    assert scalar(engine, "SELECT array_agg(ex_date::text || ' ' || ratio ORDER BY ex_date) FROM splits") == [
+        "2019-06-03 2",
+        "2021-03-01 3",
+        "2021-09-01 5",
+    ]
+    gone = "SELECT array_agg(symbol || ' ' || ex_date || ' ' || ratio || ' ' || source) FROM withdrawn_splits"
+    assert scalar(engine, gone) == ["A 2020-06-01 4 array"]
+    assert scalar(engine, "SELECT now() - max(withdrawn_at) < interval '1 minute' FROM withdrawn_splits")
+
+
+def test_all_that_was_made_of_a_split_that_is_withdrawn_is_stale(engine, listed):
+    revisions = "SELECT array_agg(revision ORDER BY symbol, year) FROM bar_ledger WHERE symbol = '{}'"
+    before = {symbol: scalar(engine, revisions.format(symbol)) for symbol in ("A", "B")}
+    listed.splits = listed.splits[:1]
+    ask_again(engine, listed)
+
+    after = scalar(engine, revisions.format("A"))
+    assert all(new > old for old, new in zip(before["A"], after, strict=True))
+    assert scalar(engine, revisions.format("B")) == before["B"]
+
+
+def test_no_answer_and_an_answer_without_any_split_withdraw_nothing(engine, listed):
+    listed.fail_facts = {"splits": ProviderRefusedError("array has no splits.")}
+    ask_again(engine, listed)
+    listed.fail_facts = {}
+    listed.splits = []
+    ask_again(engine, listed)
+
+    assert scalar(engine, "SELECT count(*) FROM splits") == 3
+    assert scalar(engine, "SELECT count(*) FROM withdrawn_splits") == 0
+
+
+def test_splits_that_a_stand_in_does_not_list_are_not_withdrawn(engine, listed):
+    behind = ArrayProvider([days("A", FIRST, LAST), days("B", FIRST, LAST)])
+    behind.splits = listed.splits[:1]
+    behind.name = "behind"
+    listed.fail_facts = {"splits": ProviderUnavailableError("array does not answer.")}
+    ask_again(engine, FailoverProvider([listed, behind], now=lambda: NOW))
+
+    assert scalar(engine, "SELECT count(*) FROM splits") == 3
 
 
 def test_a_plan_without_splits_does_not_keep_the_bars_away(engine):
@@ -308,6 +382,26 @@ def test_an_unfinished_session_is_not_stored_and_comes_with_the_next_import(engi
     assert stored == ["2021-03-10", "2021-03-10", "2021-03-11"]
 
 
+def test_a_volume_that_grows_after_the_close_is_right_after_the_next_session(engine):
+    provider = ArrayProvider([days("A", date(2020, 12, 1), date(2021, 1, 29))])
+    whole = provider.series["A", Timeframe.DAILY]
+    is_short = whole.time == np.datetime64("2020-12-31", "us")
+    provider.series = {("A", Timeframe.DAILY): replace(whole, volume=np.where(is_short, 1, whole.volume))}
+    soon_after = datetime(2020, 12, 31, 21, 25, tzinfo=UTC)
+    run(engine, provider, partitions("A", years=(2020,)), now=soon_after)
+    volume = "SELECT volume FROM ohlcv_daily WHERE date = '2020-12-31'"
+    assert scalar(engine, volume) == 1
+
+    provider.series = {("A", Timeframe.DAILY): whole}
+    next_session = datetime(2021, 1, 4, 21, 25, tzinfo=UTC)
+    with engine.connect() as connection:
+        assert not due_days(connection, provider, CALENDAR, datetime(2021, 1, 3, 12, tzinfo=UTC))
+        due = due_days(connection, provider, CALENDAR, next_session)
+    run(engine, provider, due, now=next_session)
+
+    assert scalar(engine, volume) == int(whole.volume[is_short][0])
+
+
 def test_a_year_that_has_not_begun_is_skipped(engine):
     provider = ArrayProvider([days("A", FIRST, LAST)])
 
@@ -358,6 +452,87 @@ def test_a_history_that_has_moved_on_leaves_what_was_fetched_before(engine):
     assert scalar(engine, "SELECT count(*) FROM ohlcv_daily") == 757
 
 
+@pytest.mark.parametrize("begins", [date(2020, 7, 4), date(2020, 1, 1), date(2021, 12, 31)])
+def test_years_that_the_plan_refuses_are_empty_there_and_the_newer_ones_imported(engine, begins):
+    provider = ArrayProvider([minutes(symbol, date(2020, 6, 25), date(2021, 1, 8)) for symbol in ("A", "B")])
+    provider.plan_begins = begins
+
+    outcomes = run(engine, provider, partitions("A", "B"), Timeframe.MINUTE)
+
+    assert not failures(outcomes)
+    n_bars = sum(len(bars.since(np.datetime64(begins, "us"))) for bars in provider.series.values())
+    assert scalar(engine, "SELECT count(*) FROM ohlcv_1min") == n_bars
+    found = provenance(engine, Timeframe.MINUTE)
+    reason = f"the account's plan at array has nothing before {begins}"
+    year_before = found[Partition("A", begins.year - 1)]
+    assert (year_before.outcome, year_before.reason) == ("empty", reason)
+    assert found[Partition("B", begins.year)].reason == (None if begins.day == begins.month == 1 else reason)
+    of_second = [first for symbol, _, first, _ in provider.asked if symbol == "B"]
+    assert of_second[:2] == [FIRST, begins]
+    assert len(of_second) <= 2 + len(YEARS)
+    assert len(provider.asked) < 25
+
+
+def test_days_of_a_plan_that_begins_within_the_range_are_had_in_one_answer(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    provider.plan_begins = date(2020, 3, 2)
+
+    outcomes = run(engine, provider, partitions("A"))
+
+    assert not failures(outcomes)
+    assert scalar(engine, "SELECT min(date)::text FROM ohlcv_daily") == "2020-03-02"
+    assert scalar(engine, "SELECT count(DISTINCT date) FROM ohlcv_daily WHERE date >= '2021-01-01'") == 252
+
+
+def test_a_symbol_that_the_plan_lacks_altogether_fails_alone_and_soon(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST), days("B", FIRST, LAST)])
+
+    def refuse(symbol: str) -> None:
+        if symbol == "A":
+            raise NotInPlanError("array refuses A.")
+
+    provider.before_answer = refuse
+    outcomes = run(engine, provider, partitions("A", "B", years=(2019, 2021)))
+
+    assert [outcome.error for outcome in outcomes] == ["array refuses A."] * 2 + ["", ""]
+    assert sum(symbol == "A" for symbol, *_ in provider.asked) == 2
+
+
+def test_a_plan_that_has_moved_on_leaves_what_was_fetched_before(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    run(engine, provider, partitions("A"))
+    provider.plan_begins = date(2021, 1, 1)
+
+    assert not failures(run(engine, provider, partitions("A")))
+
+    assert provenance(engine)[Partition("A", 2019)].outcome == "complete"
+    assert scalar(engine, "SELECT count(*) FROM ohlcv_daily") == 757
+
+
+def test_a_stop_ends_the_wait_for_a_quota_that_lasts_for_minutes(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    item = RateLimitItemPerMinute(1)
+    windows = LocalWindows([window_of(item)])
+    budget = RequestBudget("array", [window_of(item)], None, windows)
+    budget.acquire()
+    is_waiting = threading.Event()
+
+    def ask(_: str) -> None:
+        is_waiting.set()
+        budget.acquire()
+
+    provider.before_answer = ask
+    began = time.monotonic()
+    outcomes = run(engine, provider, partitions("A"), should_stop=is_waiting.is_set)
+
+    assert time.monotonic() - began < 10
+    assert {outcome.error for outcome in outcomes} == {CANCELLED}
+    # the place in the queue is given to whoever comes next
+    assert windows.reserve(0.0).wait < 62
+    assert windows.reserve(0.0).wait > 50
+    assert scalar(engine, "SELECT count(*) FROM bar_provenance") == 0
+
+
 def test_who_gave_the_bars_instead_is_recorded_with_the_reason(engine):
     provider = ArrayProvider([days("A", FIRST, LAST)], source="another", reason="array: 503")
 
@@ -367,6 +542,40 @@ def test_who_gave_the_bars_instead_is_recorded_with_the_reason(engine):
     assert scalar(engine, "SELECT array_agg(DISTINCT source) FROM ohlcv_daily") == ["another"]
     row = provenance(engine)[Partition("A", 2020)]
     assert (row.source, row.reason) == ("another", "array: 503")
+
+
+def test_a_part_that_a_stand_in_has_is_stored_as_a_part_and_the_rest_stays_to_be_asked_for(engine):
+    behind = ArrayProvider([days("A", FIRST, LAST)])
+    behind.name, behind.begins = "behind", date(2020, 12, 1)
+    first = ArrayProvider([days("A", FIRST, LAST)])
+
+    def refuse(_: str) -> None:
+        raise ProviderUnavailableError("array does not answer.")
+
+    first.before_answer = refuse
+    provider = FailoverProvider([first, behind], now=lambda: NOW)
+
+    outcomes = run(engine, provider, partitions("A"))
+
+    assert [outcome.status for outcome in outcomes] == [Status.FAILED, Status.WRITTEN, Status.WRITTEN]
+    assert scalar(engine, "SELECT min(date)::text FROM ohlcv_daily") == "2020-12-01"
+    found = provenance(engine)
+    part = found[Partition("A", 2020)]
+    assert (part.outcome, part.source, part.requested_from) == ("partial", "behind", date(2020, 12, 1))
+    assert part.reason == "array: array does not answer.; behind: its history begins on 2020-12-01"
+    assert (found[Partition("A", 2021)].outcome, found[Partition("A", 2019)].outcome) == ("complete", "failed")
+    with engine.connect() as connection:
+        (judged,) = completeness(connection, CALENDAR, Timeframe.DAILY, now=NOW)
+    assert judged.counts[Standing.COMPLETE] == 22 + 252
+    assert judged.counts[Standing.NOT_ASKED] == 231
+
+    first.before_answer = lambda _: None
+    assert not failures(run(engine, provider, partitions("A")))
+    first.before_answer = refuse
+    run(engine, provider, partitions("A"))
+    # what was had before is not forgotten
+    assert provenance(engine)[Partition("A", 2020)].requested_from == date(2020, 1, 1)
+    assert scalar(engine, "SELECT count(*) FROM ohlcv_daily") == 757
 
 
 def test_a_fall_back_fills_in_and_replaces_nothing_that_the_provider_asked_gave(engine):

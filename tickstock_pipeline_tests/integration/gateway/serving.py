@@ -1,6 +1,9 @@
 """The gateway as its clients meet it: a real server on a port of its own, and pattern events in the real stream."""
 
+import base64
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +16,17 @@ from websockets.sync.client import ClientConnection, connect
 
 from tickstock_pipeline.gateway.patterns_socket import SocketLimits
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.messaging.pattern_event import LiveDetection, RealtimeContext, pattern_detected
+from tickstock_pipeline.messaging.channels import PATTERNS, PATTERNS_RETRACTED
+from tickstock_pipeline.messaging.connection import connect as connect_redis
+from tickstock_pipeline.messaging.pattern_event import (
+    LiveDetection,
+    RealtimeContext,
+    pattern_detected,
+    pattern_retracted,
+)
 from tickstock_pipeline.settings import Settings
+from tickstock_pipeline.storage.outbox import Message
+from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline_tests.gateways import running_gateway
 
 _FIRST_MINUTE = 1_772_461_800
@@ -51,6 +63,20 @@ def serving(settings: Settings, limits: SocketLimits | None = None) -> Iterator[
 
 def event(symbol: str = "AAPL", number: int = 0, **changes: Any) -> str:
     """A pattern event as a worker publishes it, of minute ``number``."""
+    return pattern_detected(detection(symbol, number, **changes), _context())
+
+
+def retraction(symbol: str = "AAPL", number: int = 0, **changes: Any) -> str:
+    """The retraction of that event."""
+    return pattern_retracted(detection(symbol, number, **changes), _context(), "a bar was corrected")
+
+
+def _context() -> RealtimeContext:
+    return RealtimeContext("worker-0", time.time(), 1.12, 123.0)
+
+
+def detection(symbol: str, number: int, **changes: Any) -> LiveDetection:
+    """An engulfing pattern at minute ``number``."""
     fields: dict[str, Any] = {
         "symbol": symbol,
         "timeframe": Timeframe.MINUTE,
@@ -69,8 +95,7 @@ def event(symbol: str = "AAPL", number: int = 0, **changes: Any) -> str:
         "context": {"body_ratio": 1.5},
         "levels": {"support": 184.25},
     }
-    detection = LiveDetection(**(fields | changes))
-    return pattern_detected(detection, RealtimeContext("worker-0", time.time(), 1.12, 123.0))
+    return LiveDetection(**(fields | changes))
 
 
 def publish(client: "redis.Redis", payloads: Sequence[str]) -> list[str]:
@@ -79,6 +104,14 @@ def publish(client: "redis.Redis", payloads: Sequence[str]) -> list[str]:
     for payload in payloads:
         pipeline.xadd("pattern_events", {"event": payload})
     return [entry_id.decode() for entry_id in pipeline.execute()]
+
+
+def publish_both(redis_url: str, payloads: Sequence[str]) -> None:
+    """Publish events and retractions as a worker does."""
+    channels = {"pattern_detected": PATTERNS, "pattern_retracted": PATTERNS_RETRACTED}
+    messages = [Message(channels[json.loads(payload)["event_type"]], payload) for payload in payloads]
+    with connect_redis(redis_url) as client:
+        Publisher(client).publish(1, messages)
 
 
 @contextmanager
@@ -105,12 +138,38 @@ def received(client: ClientConnection) -> dict[str, Any]:
 
 
 def received_events(client: ClientConnection, count: int) -> list[dict[str, Any]]:
-    """The next messages, all of which are pattern events."""
+    """The next messages, all of which are pattern events or retractions."""
     found = [received(client) for _ in range(count)]
-    assert {one["event_type"] for one in found} <= {"pattern_detected"}, found
+    assert {one["event_type"] for one in found} <= {"pattern_detected", "pattern_retracted"}, found
     return found
 
 
 def numbers(events: Sequence[dict[str, Any]]) -> list[int]:
     """Which minutes the events are of, as :func:`event` counts them."""
     return [round(one["data"]["timestamp"] - _FIRST_MINUTE) // 60 for one in events]
+
+
+@contextmanager
+def stuck_client(gateway: Gateway, token: str = "", takes: int | None = 4096) -> Iterator[socket.socket]:
+    """A client that subscribes to everything, and then reads nothing by itself.
+
+    Parameters
+    ----------
+    takes : bytes that its machine takes for it, so few that taking them later is slow; None: as usual
+    """
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+        if takes is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, takes)
+        key = base64.b64encode(os.urandom(16)).decode()
+        authorization = f"Authorization: Bearer {token}\r\n" if token else ""
+        connection.sendall(
+            f"GET /patterns/realtime HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\nUpgrade: websocket\r\n"
+            f"{authorization}"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        assert b"101 Switching Protocols" in connection.recv(1024)
+        request = b'{"action": "subscribe", "symbols": ["*"]}'
+        mask = os.urandom(4)
+        masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(request))
+        connection.sendall(bytes([0x81, 0x80 | len(request)]) + mask + masked)
+        yield connection

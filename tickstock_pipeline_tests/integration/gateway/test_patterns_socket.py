@@ -3,8 +3,6 @@
 import base64
 import itertools
 import json
-import os
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,15 +17,19 @@ from websockets.sync.client import connect
 
 from tickstock_pipeline.gateway.patterns_socket import SocketLimits
 from tickstock_pipeline.gateway.server import CuttingProtocol
+from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline_tests.integration.gateway.serving import (
     Gateway,
     event,
     numbers,
     publish,
+    publish_both,
     received,
     received_events,
+    retraction,
     serving,
+    stuck_client,
     subscribe,
     subscribed,
 )
@@ -130,6 +132,7 @@ def test_unsubscribing_ends_the_events_of_a_symbol(shared_gateway: Gateway, shar
         ('{"action": "subscribe", "symbols": ["*"], "timeframes": ["5min"]}', "timeframes are of 1min, hourly"),
         ('{"action": "subscribe", "symbols": ["*"], "min_confidence": NaN}', "min_confidence is not a number"),
         ('{"action": "subscribe", "symbols": ["*"], "min_confidence": true}', "min_confidence is not a number"),
+        ('{"action": "subscribe", "symbols": ["*"], "retractions": 1}', "retractions is neither true nor false"),
         (
             '{"action": "subscribe", "symbols": ["*"], "min_confidence": 1' + "0" * 400 + "}",
             "min_confidence is not a number",
@@ -226,6 +229,82 @@ def test_resuming_gives_each_missed_event_once_and_goes_on_with_new_ones(
     going_on.join()
 
     assert found == list(range(3, 700))
+
+
+def kinds(messages: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    """What each message is, and of which minute."""
+    return list(zip((one["event_type"] for one in messages), numbers(messages), strict=True))
+
+
+def test_retractions_come_to_those_who_ask_for_them_in_the_order_of_all_events(
+    gateway: Gateway, redis_url: str
+) -> None:
+    payloads = [
+        event("AAPL", 0),
+        retraction("AAPL", 0),
+        event("AAPL", 0, revision=2),
+        retraction("MSFT", 1, timeframe=Timeframe.HOURLY),
+        retraction("AAPL", 2, pattern="doji"),
+        event("AAPL", 3),
+    ]
+    with (
+        subscribed(gateway, symbols=["AAPL"], patterns=["engulfing"], retractions=True) as asking,
+        subscribed(gateway, symbols=["*"]) as simple,
+        subscribed(gateway, symbols=["*"], retractions=True, timeframes=["hourly"]) as hourly,
+    ):
+        publish_both(redis_url, payloads)
+
+        found = received_events(asking, 4)
+        assert kinds(found) == [
+            ("pattern_detected", 0),
+            ("pattern_retracted", 0),
+            ("pattern_detected", 0),
+            ("pattern_detected", 3),
+        ]
+        assert found[0]["data"]["flow_id"] == found[1]["data"]["flow_id"] != found[2]["data"]["flow_id"]
+        assert found[1]["data"]["reason"] == "a bar was corrected"
+        assert [kind for kind, _ in kinds(received_events(simple, 3))] == ["pattern_detected"] * 3
+        assert kinds(received_events(hourly, 1)) == [("pattern_retracted", 1)]
+
+
+def test_a_retraction_takes_back_what_is_less_sure_by_now_than_the_client_asks_for(
+    gateway: Gateway, redis_url: str
+) -> None:
+    with subscribed(gateway, symbols=["AAPL"], min_confidence=0.9, retractions=True) as subscriber:
+        publish_both(redis_url, [event("AAPL", 0, confidence=0.5), retraction("AAPL", 1, confidence=0.5)])
+
+        assert kinds(received_events(subscriber, 1)) == [("pattern_retracted", 1)]
+
+
+def test_resuming_at_an_event_or_a_retraction_gives_all_later_ones_of_both_once(
+    gateway: Gateway, redis_url: str
+) -> None:
+    payloads = [retraction(number=number) if number % 2 else event(number=number) for number in range(300)]
+    with subscribed(gateway, retractions=True) as subscriber:
+        publish_both(redis_url, payloads)
+        seen = received_events(subscriber, 300)
+    assert numbers(seen) == list(range(300))
+    assert gateway.metric('tickstock_retractions_total{pattern="engulfing",timeframe="1min"}') == 150
+
+    for more, at in enumerate((0, 1, 150, 299)):
+        with connect(gateway.socket_url) as again:
+            last_event_id = seen[at]["data"]["event_id"]
+            request = {"action": "subscribe", "symbols": ["*"], "retractions": True, "last_event_id": last_event_id}
+            again.send(json.dumps(request))
+            publish_both(redis_url, [event(number=300 + more)])
+            assert numbers(received_events(again, 300 + more - at)) == list(range(at + 1, 301 + more))
+
+
+def test_a_client_learns_that_retractions_are_gone(gateway: Gateway, client: "redis.Redis", redis_url: str) -> None:
+    with subscribed(gateway, retractions=True) as subscriber:
+        publish_both(redis_url, [event(number=0), retraction(number=0), retraction(number=1), event(number=1)])
+        seen = received_events(subscriber, 4)
+    client.xtrim("tickstock:patterns:retracted", maxlen=1, approximate=False)
+    with connect(gateway.socket_url) as again:
+        last_event_id = seen[0]["data"]["event_id"]
+        again.send(json.dumps({"action": "subscribe", "symbols": ["*"], "last_event_id": last_event_id}))
+
+        assert received(again)["event_type"] == "events_missing"
 
 
 def test_a_restarted_gateway_gives_a_client_what_it_has_missed(settings: Settings, client: "redis.Redis") -> None:
@@ -368,28 +447,3 @@ def test_a_slow_client_is_told_why_it_is_dropped_and_can_come_again(settings: Se
             found += received_events(again, n_events - len(found))
 
     assert numbers(found) == list(range(n_events))
-
-
-class stuck_client:  # noqa: N801 - reads as a function
-    """A client that subscribes to everything, and never reads again."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def __enter__(self) -> socket.socket:
-        self._socket = socket.create_connection(("127.0.0.1", self._gateway.port))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        key = base64.b64encode(os.urandom(16)).decode()
-        self._socket.sendall(
-            f"GET /patterns/realtime HTTP/1.1\r\nHost: 127.0.0.1:{self._gateway.port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-        )
-        assert b"101 Switching Protocols" in self._socket.recv(1024)
-        request = b'{"action": "subscribe", "symbols": ["*"]}'
-        mask = os.urandom(4)
-        masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(request))
-        self._socket.sendall(bytes([0x81, 0x80 | len(request)]) + mask + masked)
-        return self._socket
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from tickstock_pipeline.imports import orphans
 from tickstock_pipeline.imports.acceptance import WayIn, accept_job
 from tickstock_pipeline.imports.intake import Intake, listening_client
+from tickstock_pipeline.imports.message import parse_job
 from tickstock_pipeline.imports.orphans import Orphans
 from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.status import StatusPublisher, redis_client
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.settings import Settings
+from tickstock_pipeline.storage.job_tables import JOB_TYPES, UNKNOWN_TYPE
 from tickstock_pipeline.storage.jobs import JobState, latest_jobs, read_job, read_refused
 
 JOBS = "tickstock.jobs.data_load"
@@ -282,3 +284,50 @@ def test_a_job_that_was_stored_by_a_process_that_died_is_planned_by_the_next(
     request.getfixturevalue("intake")
 
     eventually(lambda: state(engine) == "queued" and status(client))
+
+
+NONSENSE = {
+    "type": ("make_coffee", '{"job_id": "type"}', "{}"),
+    "timeframe": ("historical_load", '{"job_id": "timeframe"}', "{5min}"),
+    "message": ("historical_load", '["message"]', "{}"),
+    "other": ("historical_load", '{"job_id": "j", "job_type": "historical_load", "symbols": ["AAPL"]}', "{}"),
+}
+INSERT = sa.text(
+    "INSERT INTO import_jobs (job_id, job_type, message, timeframes, source)"
+    " VALUES (:id, :type, :message, :frames, 'http')"
+)
+
+
+@pytest.mark.parametrize("job_id", ["type", "timeframe", "message"])
+def test_the_table_refuses_a_job_that_means_nothing(engine: sa.Engine, job_id: str) -> None:
+    job_type, message, frames = NONSENSE[job_id]
+    with pytest.raises(sa.exc.IntegrityError, match=f"import_jobs_{job_id}"), engine.begin() as connection:
+        connection.execute(INSERT, {"id": job_id, "type": job_type, "message": message, "frames": frames})
+
+
+def test_a_job_of_another_program_that_means_nothing_fails_and_harms_no_other(
+    engine: sa.Engine, client: redis.Redis, eventually: Eventually, request: pytest.FixtureRequest
+) -> None:
+    with engine.begin() as connection:
+        for name in ("type", "message", "timeframes"):
+            connection.exec_driver_sql(f"ALTER TABLE import_jobs DROP CONSTRAINT import_jobs_{name}")
+        for job_id, (job_type, message, frames) in NONSENSE.items():
+            connection.execute(INSERT, {"id": job_id, "type": job_type, "message": message, "frames": frames})
+    accept_job(engine, json.dumps(MESSAGE).encode(), WayIn.HTTP)
+
+    intake = request.getfixturevalue("intake")
+
+    eventually(lambda: state(engine) == "queued")
+    for job_id in NONSENSE:
+        eventually(lambda job_id=job_id: (status(client, job_id) or {}).get("status") == "failed")  # type: ignore[misc]
+    assert "another program" in (status(client, "type") or {})["error_message"]
+    assert "another job" in (status(client, "other") or {})["error_message"]
+    eventually(lambda: intake.health.is_listening("upkeep"))
+
+
+def test_the_types_of_jobs_are_those_of_the_table() -> None:
+    for job_type in JOB_TYPES:
+        found = parse_job(json.dumps({"job_id": "j", "job_type": job_type}).encode())
+        assert found.job_type == job_type
+        assert "needs" in getattr(found, "reason", "")
+    assert parse_job(b'{"job_id": "j", "job_type": "x"}').job_type == UNKNOWN_TYPE

@@ -15,7 +15,7 @@ from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER, VIA_DATABASE, BarStream
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
-from tickstock_pipeline.storage.outbox import Message, put
+from tickstock_pipeline.storage.outbox import Message, prune, put
 from tickstock_pipeline.streaming.desk import Told
 from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
@@ -158,6 +158,25 @@ def test_what_a_worker_committed_and_did_not_publish_is_published_by_another(
     assert client.xlen("pattern_events") == 2
     assert table(engine, "SELECT 1 FROM outbox WHERE published_at IS NULL") == []
     ear.close()
+
+
+def test_a_worker_that_is_never_quiet_forgets_old_rows_of_the_outbox_in_portions(
+    engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                INSERT INTO outbox (channels, payloads, published_at)
+                SELECT '{somewhere}', '{1}', CASE WHEN n <> 3 THEN now() - make_interval(mins => 400 - n) END
+                FROM generate_series(1, 360) n
+            """)
+        )
+        assert prune(connection, at_most=100) == 99
+    stream.append(live(minutes("AAPL", "2026-03-02", "2026-03-02"))[:1])
+    make_worker().turn()
+    assert table(engine, "SELECT count(*) FROM ohlcv_1min") == [(1,)]
+    # what nobody had published is kept, as is the last hour
+    assert table(engine, "SELECT count(*) FROM outbox WHERE channels = '{somewhere}'") == [(21,)]
 
 
 def test_the_last_events_before_a_restart_of_redis_are_published_again(engine: sa.Engine, tmp_path: Path) -> None:

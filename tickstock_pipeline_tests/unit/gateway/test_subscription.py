@@ -19,7 +19,7 @@ some_of = {
     "patterns": st.none() | st.frozensets(st.sampled_from(PATTERNS), min_size=1),
     "timeframes": st.none() | st.frozensets(st.sampled_from(TIMEFRAMES), min_size=1),
 }
-filters = st.builds(Filter, **some_of, min_confidence=confidences)
+filters = st.builds(Filter, **some_of, min_confidence=confidences, retractions=st.booleans())
 symbol_sets = st.frozensets(st.sampled_from((*SYMBOLS, ALL)), min_size=1)
 steps = st.lists(st.tuples(st.sampled_from(["subscribe", "unsubscribe"]), symbol_sets, filters), max_size=8)
 events = st.builds(
@@ -28,6 +28,7 @@ events = st.builds(
     pattern=st.sampled_from(PATTERNS),
     timeframe=st.sampled_from(TIMEFRAMES),
     confidence=confidences,
+    is_retraction=st.booleans(),
 )
 
 
@@ -37,7 +38,7 @@ def passes(wanted: Filter, event: Traits) -> bool:
         return False
     if wanted.timeframes is not None and event.timeframe not in wanted.timeframes:
         return False
-    return event.confidence >= wanted.min_confidence
+    return wanted.retractions if event.is_retraction else event.confidence >= wanted.min_confidence
 
 
 @given(steps=steps, event=events)
@@ -65,7 +66,7 @@ def test_the_last_word_on_a_symbol_and_the_last_word_on_all_decide(
 
 @given(wanted=filters, event=events, lower=confidences)
 def test_a_wider_filter_lets_through_no_less(wanted: Filter, event: Traits, lower: float) -> None:
-    wider = Filter(None, wanted.timeframes, min(lower, wanted.min_confidence))
+    wider = Filter(None, wanted.timeframes, min(lower, wanted.min_confidence), wanted.retractions)
 
     assert wider.passes(event) or not wanted.passes(event)
 
@@ -76,7 +77,9 @@ def test_a_wider_filter_lets_through_no_less(wanted: Filter, event: Traits, lowe
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["action", "symbols", "patterns", "timeframes", "min_confidence", "last_event_id"]),
+                st.sampled_from(
+                    ["action", "symbols", "patterns", "timeframes", "min_confidence", "retractions", "last_event_id"]
+                ),
                 inner,
             )
         ),
@@ -100,13 +103,13 @@ def test_no_text_is_more_than_refused(text: str) -> None:
 def test_a_request_is_read_as_it_was_meant() -> None:
     text = (
         '{"action": "subscribe", "symbols": [" aapl ", "*"], "patterns": ["doji"], "timeframes": ["daily"],'
-        ' "min_confidence": 1, "last_event_id": "17-3", "request_id": "a", "colour": "blue"}'
+        ' "min_confidence": 1, "retractions": true, "last_event_id": "17-3", "request_id": "a", "colour": "blue"}'
     )
 
     assert parse_request(text) == Request(
         "subscribe",
         frozenset({"AAPL", ALL}),
-        Filter(frozenset({"doji"}), frozenset({"daily"}), 1.0),
+        Filter(frozenset({"doji"}), frozenset({"daily"}), 1.0, True),
         (17, 3),
         "a",
     )

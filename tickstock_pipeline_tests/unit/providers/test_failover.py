@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderAnswerError,
     ProviderError,
     ProviderRefusedError,
@@ -47,6 +48,7 @@ class Scripted:
         self.timeframes = frozenset(timeframes)
         self.first_date = earliest
         self.asked: list[str] = []
+        self.ranges: list[tuple[date, date]] = []
         self.during: Callable[[], None] = lambda: None
 
     def earliest(self, timeframe: Timeframe, today: date) -> date | None:
@@ -54,6 +56,7 @@ class Scripted:
 
     def fetch_bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> FetchedBars:
         self._answer(symbol)
+        self.ranges.append((first, last))
         return FetchedBars(empty_bars(symbol, timeframe), outside_session=self.mark)
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
@@ -180,6 +183,41 @@ def test_one_whose_history_begins_too_late_is_not_asked(both: FailoverProvider, 
     assert fetch(both).reason == "first: its history begins on 2024-01-02"
     assert both.fetch_bars("AAPL", Timeframe.DAILY, date(2024, 1, 2), TODAY).source == ""
     assert first.asked == ["AAPL"]
+
+
+def test_one_whose_history_begins_within_the_range_gives_what_it_has_where_nobody_gives_all(
+    both: FailoverProvider, first: Scripted, second: Scripted
+) -> None:
+    first.error = ProviderUnavailableError("polygon does not answer.")
+    second.first_date = date(2012, 6, 1)
+
+    found = fetch(both)
+
+    assert (found.source, found.begins, found.outside_session) == ("second", date(2012, 6, 1), 2)
+    assert found.reason == "first: polygon does not answer.; second: its history begins on 2012-06-01"
+    assert second.ranges == [(date(2012, 6, 1), RANGE[1])]
+    second.first_date = date(2013, 1, 1)
+    with pytest.raises(ProviderUnavailableError):
+        fetch(both)
+    first.error, second.first_date = None, date(2012, 6, 1)
+    assert fetch(both).begins is None
+
+
+def test_a_plan_that_may_have_newer_dates_comes_before_a_part_of_another_history(
+    both: FailoverProvider, first: Scripted, second: Scripted
+) -> None:
+    first.error = NotInPlanError("not in the plan")
+    second.first_date = date(2012, 6, 1)
+
+    with pytest.raises(NotInPlanError):
+        fetch(both)
+    assert second.asked == []
+
+
+def test_refusals_of_dates_do_not_leave_a_provider_out(both: FailoverProvider, first: Scripted) -> None:
+    first.error = NotInPlanError("not in the plan")
+    for number in range(2 * FAILURES_IN_A_ROW):
+        assert fetch(both, f"S{number}").reason == "first: not in the plan"
 
 
 def test_history_is_as_long_as_the_longest(both: FailoverProvider, first: Scripted, second: Scripted) -> None:

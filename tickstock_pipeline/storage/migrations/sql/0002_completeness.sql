@@ -22,3 +22,14 @@ CREATE TABLE corporate_action_fetches (
     PRIMARY KEY (symbol, kind),
     CONSTRAINT corporate_action_fetches_kind CHECK (kind IN ('splits', 'dividends'))
 );
+
+-- Splits that their provider no longer lists, and when that was noticed. They are gone from splits, and so from all
+-- prices.
+CREATE TABLE withdrawn_splits (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    symbol TEXT NOT NULL,
+    ex_date DATE NOT NULL,
+    ratio DOUBLE PRECISION NOT NULL,
+    source TEXT NOT NULL,
+    withdrawn_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);

@@ -23,9 +23,16 @@ CREATE TABLE import_jobs (
     -- until then the status key is the requester's, who writes to it right after the message
     publish_after TIMESTAMPTZ NOT NULL DEFAULT now(),
     published_at TIMESTAMPTZ,
+    -- counts the states that were read for the status key, so that an older one never replaces a later one there
+    status_version BIGINT NOT NULL DEFAULT 0,
     CONSTRAINT import_jobs_id CHECK (char_length(job_id) BETWEEN 1 AND 200),
     CONSTRAINT import_jobs_status
         CHECK (status IN ('submitted', 'queued', 'running', 'completed', 'failed', 'cancelled')),
+    CONSTRAINT import_jobs_type CHECK (
+        job_type IN ('csv_universe_load', 'historical_load', 'multi_timeframe_load', 'universe_seed', 'unknown')
+    ),
+    CONSTRAINT import_jobs_message CHECK (jsonb_typeof(message) = 'object'),
+    CONSTRAINT import_jobs_timeframes CHECK (timeframes <@ ARRAY['1min', 'hourly', 'daily', 'weekly', 'monthly']),
     CONSTRAINT import_jobs_analysis_mode CHECK (analysis_mode IN ('per_symbol', 'batch')),
     CONSTRAINT import_jobs_source CHECK (source IN ('channel', 'stream', 'http', 'command')),
     CONSTRAINT import_jobs_dates CHECK (first_date <= last_date),

@@ -1,0 +1,52 @@
+"""A plan with less history than the provider has, as the provider's own client and the local server show it."""
+
+from datetime import UTC, date, datetime
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from tickstock_pipeline.batch.imports import import_bars
+from tickstock_pipeline.batch.outcome import failures
+from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.limits import request_budget
+from tickstock_pipeline.providers.polygon import PolygonProvider
+from tickstock_pipeline.replay.server import ReplayServer
+from tickstock_pipeline.replay.source import MemorySource
+from tickstock_pipeline.settings import Settings
+from tickstock_pipeline.storage.provenance import read_provenance
+from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, days
+
+BEGINS = date(2020, 7, 1)
+# ranges that begin before it
+REFUSED = r"/range/1/day/(201\d|2020-0[1-6])"
+
+
+def test_the_years_that_a_plan_has_are_imported_and_the_others_said_to_be_empty(
+    engine: sa.Engine, settings: Settings
+) -> None:
+    series = [days(symbol, date(2019, 1, 1), date(2021, 12, 31)) for symbol in ("AAPL", "IBM")]
+    with ReplayServer(MemorySource(series), api_key="right") as server:
+        server.faults.add("403", provider="polygon", path=REFUSED, times=None)
+        provider = PolygonProvider(
+            base_url=server.url,
+            api_key=SecretStr("right"),
+            budget=request_budget(settings, "polygon", "plan", 0, 0),
+            timeout=20,
+        )
+        partitions = [Partition(bars.symbol, year) for bars in series for year in (2019, 2020, 2021)]
+        now = datetime(2022, 6, 1, 12, tzinfo=UTC)
+        outcomes = import_bars(engine, provider, CALENDAR, Timeframe.DAILY, partitions, now=now)
+
+    assert not failures(outcomes)
+    with engine.connect() as connection:
+        stored = connection.exec_driver_sql("SELECT symbol, min(date), count(*) FROM ohlcv_daily GROUP BY 1 ORDER BY 1")
+        n_bars = len(CALENDAR.sessions(BEGINS, date(2021, 12, 31)))
+        assert [tuple(row) for row in stored] == [("AAPL", BEGINS, n_bars), ("IBM", BEGINS, n_bars)]
+        found = read_provenance(connection, Timeframe.DAILY)
+    reason = f"the account's plan at polygon has nothing before {BEGINS}"
+    assert [(made.year, made.outcome, made.reason) for made in found.values() if made.symbol == "IBM"] == [
+        (2019, "empty", reason),
+        (2020, "complete", reason),
+        (2021, "complete", None),
+    ]
