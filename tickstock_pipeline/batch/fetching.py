@@ -18,6 +18,7 @@ from datetime import date
 
 import numpy as np
 
+from tickstock_pipeline.batch.isolation import apart
 from tickstock_pipeline.errors import ProviderAnswerError, ProviderError, ProviderRefusedError, UnknownSymbolError
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import Bars
@@ -121,7 +122,7 @@ def fetch_in_batches(
         while todo or running:
             while todo and len(running) < provider.concurrency + _REQUESTS_AHEAD and not should_stop():
                 request = todo.popleft()
-                future = pool.submit(_ask, provider, timeframe, request, given_up)
+                future = pool.submit(_arrival, provider, timeframe, request, given_up)
                 running.add(future)
                 requested[future] = request
             if should_stop():
@@ -143,6 +144,17 @@ def fetch_in_batches(
                 arrived = []
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _arrival(provider: HistoricalProvider, timeframe: Timeframe, request: Request, given_up: dict[str, str]) -> Arrival:
+    """An answer or why there is none, also where a provider's library raises something of its own."""
+    (arrival,) = apart(
+        [request],
+        lambda _: [_ask(provider, timeframe, request, given_up)],
+        lambda _, reason: [Refusal(request, reason)],
+        lambda _: f"fetching {timeframe} bars of {request.symbol}, {request.first} to {request.last},",
+    )
+    return arrival
 
 
 def _ask(provider: HistoricalProvider, timeframe: Timeframe, request: Request, given_up: dict[str, str]) -> Arrival:

@@ -80,6 +80,7 @@ def store_answers(
                 today=today,
             ),
             lambda item: [Partition(item.request.symbol, year) for year in item.request.years],
+            f"storing the {timeframe} bars of",
         )
     return outcomes
 
