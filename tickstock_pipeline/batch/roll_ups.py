@@ -16,6 +16,7 @@ from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.imports import SETTLED_AFTER
 from tickstock_pipeline.batch.isolation import apart
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, judge, ledger_by_partition, ledger_facts
+from tickstock_pipeline.batch.quality import refusal
 from tickstock_pipeline.batch.windows import year_bounds
 from tickstock_pipeline.market.aggregation import closed, roll_up
 from tickstock_pipeline.market.bar import Bars, empty_bars, joined
@@ -134,9 +135,16 @@ def _derive(
 ) -> list[_RolledUp | Outcome]:
     """What could be derived, and the outcomes of what could not."""
 
-    def derived(symbols: Sequence[str]) -> list[_RolledUp]:
+    def derived(symbols: Sequence[str]) -> list[_RolledUp | Outcome]:
         bars = _read(engine, calendar, into, {symbol: years[symbol] for symbol in symbols})
-        return [rolled_up(symbol, bars.get(symbol)) for symbol in symbols]
+        found: list[_RolledUp | Outcome] = []
+        for symbol in symbols:
+            reason = refusal(bars[symbol]) if symbol in bars else None
+            found += [rolled_up(symbol, bars.get(symbol))] if reason is None else refused(symbol, reason)
+        return found
+
+    def refused(symbol: str, reason: str) -> list[Outcome]:
+        return [Outcome(Partition(symbol, year), Status.FAILED, error=reason) for year in years[symbol]]
 
     def rolled_up(symbol: str, finer: Bars | None) -> _RolledUp:
         coarse = empty_bars(symbol, into) if finer is None else roll_up(finer, into, calendar)
@@ -153,9 +161,7 @@ def _derive(
     return apart(
         list(years),
         derived,
-        lambda symbol, reason: [
-            Outcome(Partition(symbol, year), Status.FAILED, error=reason) for year in years[symbol]
-        ],
+        refused,
         lambda symbol: f"roll-up of {symbol}, {into} bars of {', '.join(map(str, years[symbol]))},",
     )
 

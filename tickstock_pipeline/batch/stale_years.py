@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import DefinitionSet
 from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.batch.quality import refusal
 from tickstock_pipeline.batch.series import Series, read_series
 from tickstock_pipeline.batch.windows import Window, since
 from tickstock_pipeline.market.bar import Bars, empty_bars
@@ -112,7 +113,8 @@ def read_inputs(
 
     Returns
     -------
-    An input for each symbol, and the outcome UNCHANGED for each year that somebody else has analysed meanwhile.
+    An input for each symbol, and the outcomes of what has none: UNCHANGED for a year that somebody else has analysed
+    meanwhile, FAILED for those of a symbol one of whose bars breaks a rule.
     """
     timeframe, digest = definitions.timeframe, definitions.digest
     years: dict[str, dict[int, StaleYear]] = {}
@@ -136,8 +138,12 @@ def read_inputs(
         last = max(window.last for window in needed)
         series = read_series(connection, calendar, timeframe, list(years), first, last)
     for symbol, of_symbol in years.items():
-        of_none = Series(empty_bars(symbol, timeframe), np.empty(0))
-        found.append(AnalysisInput(series.get(symbol, of_none), of_symbol, revisions[symbol]))
+        fed = series.get(symbol) or Series(empty_bars(symbol, timeframe), np.empty(0))
+        reason = refusal(fed.bars)
+        if reason is None:
+            found.append(AnalysisInput(fed, of_symbol, revisions[symbol]))
+        else:
+            found += [Outcome(Partition(symbol, year), Status.FAILED, error=reason) for year in of_symbol]
     return found
 
 
