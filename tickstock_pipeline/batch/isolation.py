@@ -104,6 +104,7 @@ def _log(name: str, error: Exception, shown: set[tuple[object, ...]]) -> None:
     # fifty symbols that fail alike need not fill the log with fifty tracebacks
     frames = traceback.extract_tb(error.__traceback__)
     place = (type(error), frames[-1].filename, frames[-1].lineno)
-    is_new = place not in shown
+    # in the message, since a run's log shows nothing else of a record
+    details = "" if place in shown else "\n" + "".join(traceback.format_exception(error)).rstrip()
     shown.add(place)
-    _logger.error("%s failed: %s", name, _reason(error), exc_info=error if is_new else None)
+    _logger.error("%s failed: %s%s", name, _reason(error), details)
