@@ -200,6 +200,8 @@ def test_an_analysis_that_another_one_with_new_definitions_overtakes_claims_noth
 
     monkeypatch.setattr(batch_analysis, "analyse_many", overtaken)
     analyse_partitions(engine, trading_calendar(), Timeframe.DAILY, DAYS)
+    # the definitions of the one that was overtaken are those that hold in the end
+    execute(engine, "UPDATE indicator_definitions SET enabled = true WHERE name = 'sma_5'")
 
     analyse(engine, Timeframe.DAILY, DAYS)
     assert results(engine) == results(copied(Timeframe.DAILY, DAYS))

@@ -84,17 +84,21 @@ def test_two_runs_at_once_ask_a_provider_and_a_third_waits_while_others_go(insta
     )
     run("ohlcv_1min", dg.DagsterRunStatus.STARTED)
     third, free = run("ohlcv_daily"), run("ohlcv_weekly")
-    storage = instance.event_log_storage
-    queue = GlobalOpConcurrencyLimitsCounter(
-        instance,
-        [third, free],
-        instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])),
-        concurrency_keys=storage.get_concurrency_keys(),
-        pool_limits=storage.get_pool_limits(),
-        slot_count_offset=0,
-        pool_granularity=instance.get_concurrency_config().pool_config.pool_granularity,
-    )
 
+    def look() -> GlobalOpConcurrencyLimitsCounter:
+        """How the queue's daemon judges."""
+        storage = instance.event_log_storage
+        return GlobalOpConcurrencyLimitsCounter(
+            instance,
+            [third, free],
+            instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])),
+            concurrency_keys=storage.get_concurrency_keys(),
+            pool_limits=storage.get_pool_limits(),
+            pool_granularity=instance.get_concurrency_config().pool_config.pool_granularity,
+        )
+
+    look()  # a pool that is seen for the first time gets its limit
+    queue = look()
     assert queue.is_blocked(third)
     assert not queue.is_blocked(free)
 
