@@ -1,15 +1,18 @@
 """Indicators and patterns of stored bars: what is missing or stale is computed and stored, the rest left alone.
 
-1. Ask the ledger which of the partitions are missing or stale under the present definitions.
-2. Note the revision of their input, then read it: each symbol's bars from the earliest anchor on.
+1. Ask the ledger which of the partitions are missing or stale under the present definitions, and take portions of
+   them that fit in memory. Each is committed by itself, so a killed run goes on after the last one.
+2. Note the revision of their input and since when each year is stale, then read it: each symbol's bars from the
+   earliest anchor on that is needed. What was analysed before the first changed bar holds and is left alone.
 3. Compute. Years that are fed from the same first bar share one pass: a result depends on nothing after its bar. Of
    the bars before them, which are warm-up, no patterns are looked for.
-4. In one transaction, lock the input, leave out symbols whose input has changed since 2., and write values, patterns
-   and coverage. What was left out begins again at 2.
+4. In one transaction, lock the input, leave out symbols whose input or coverage has changed since 2., and write values,
+   patterns and coverage. What was left out begins again at 2.
+
+A symbol that cannot be read, computed or stored fails alone, whatever it raises: see ``isolation``.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,60 +20,45 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.analysis import DefinitionSet, analyse_many, definition_set
 from tickstock_pipeline.batch.commit import commit_together
-from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of
+from tickstock_pipeline.batch.isolation import apart
+from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, ledger_by_partition
 from tickstock_pipeline.batch.retractions import enqueue_retractions
-from tickstock_pipeline.batch.series import Series, read_series
-from tickstock_pipeline.batch.windows import Window, windows, year_bounds
-from tickstock_pipeline.market.bar import Bars, empty_bars
+from tickstock_pipeline.batch.stale_years import AnalysisInput, Span, StaleYear, input_years, read_inputs
+from tickstock_pipeline.batch.windows import windows
+from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysed_window import AnalysedWindow
 from tickstock_pipeline.storage.analysis_failures import clear_failures, record_failures
 from tickstock_pipeline.storage.analysis_store import write_analysis
-from tickstock_pipeline.storage.coverage import Coverage, StalePartition, record_coverage, stale_analysis
+from tickstock_pipeline.storage.coverage import (
+    Coverage,
+    StalePartition,
+    read_coverage,
+    record_coverage,
+    stale_analysis,
+)
 from tickstock_pipeline.storage.definitions import read_definitions
-from tickstock_pipeline.storage.ledger import input_revisions, lock_inputs
-from tickstock_pipeline.storage.marks import read_marks
+from tickstock_pipeline.storage.instants import plain
+from tickstock_pipeline.storage.ledger import LedgerRow, lock_inputs, read_ledger
 
 # A symbol whose bars are being written all the time must not keep a run from ending; it stays stale and comes again.
 _MOST_ROUNDS = 5
 # Their arrays stay in the processor's caches.
 _SYMBOLS_AT_ONCE = 10
-
-
-@dataclass(frozen=True)
-class _Input:
-    """One symbol's series, the windows of its stale years in ascending order, and the revision of what was read."""
-
-    series: Series
-    years: Mapping[int, Sequence[Window]]
-    revision: int
+# Stale bars of a portion: as many values as 150 MB hold, warm-up included.
+_BARS_AT_ONCE = 250_000
+# A stale bar of minutes is fed with up to thirteen sessions.
+_WARM_UP_BARS = 5_000
 
 
 @dataclass(frozen=True)
 class _Analysed:
-    """One symbol's stale years, computed on input of this revision."""
+    """One symbol's stale years, computed."""
 
-    symbol: str
-    revision: int
+    of: AnalysisInput
     windows: tuple[AnalysedWindow, ...]
-    coverage: tuple[Coverage, ...]
-
-
-@dataclass(frozen=True)
-class PartitionView:
-    """What a person sees of an analysed partition: its bars, split-adjusted, and the detections on them.
-
-    Attributes
-    ----------
-    marks : (position of the bar, pattern, +1, 0 or -1)
-    counts : detections by pattern
-    """
-
-    bars: Bars
-    marks: tuple[tuple[int, str, int], ...]
-    counts: Mapping[str, int]
 
 
 def analyse_partitions(
@@ -86,18 +74,23 @@ def analyse_partitions(
     with engine.connect() as connection:
         definitions = _definitions(connection, timeframe)
         found = stale_analysis(connection, timeframe, definitions.digest, {p.symbol for p in partitions})
-        stale = {Partition(one.symbol, one.year) for one in found} & wanted
-    outcomes = [Outcome(partition, Status.UNCHANGED) for partition in wanted - stale]
-    for _ in range(_MOST_ROUNDS):
-        if not stale:
-            break
-        done = _round(engine, calendar, definitions, sorted(stale))
-        outcomes += done
-        stale -= {outcome.partition for outcome in done}
-    outcomes += [
-        Outcome(partition, Status.FAILED, error="its bars kept changing while they were analysed; try again")
-        for partition in stale
+    stale = [one for one in found if Partition(one.symbol, one.year) in wanted]
+    outcomes = [
+        Outcome(partition, Status.UNCHANGED)
+        for partition in wanted - {Partition(one.symbol, one.year) for one in stale}
     ]
+    for portion in _portions(timeframe, stale):
+        left = set(portion)
+        for _ in range(_MOST_ROUNDS):
+            done = _round(engine, calendar, definitions, sorted(left))
+            outcomes += done
+            left -= {outcome.partition for outcome in done}
+            if not left:
+                break
+        outcomes += [
+            Outcome(partition, Status.FAILED, error="its bars kept changing while they were analysed; try again")
+            for partition in left
+        ]
     with engine.begin() as connection:
         failed = {outcome.partition: outcome.error for outcome in outcomes if outcome.status is Status.FAILED}
         record_failures(connection, timeframe, failed)
@@ -117,37 +110,20 @@ def _definitions(connection: sa.Connection, timeframe: Timeframe) -> DefinitionS
     return definition_set(timeframe, stored.indicators, stored.patterns)
 
 
-def view_partitions(
-    engine: sa.Engine, calendar: TradingCalendar, timeframe: Timeframe, partitions: Sequence[Partition]
-) -> dict[Partition, PartitionView]:
-    """Stored bars and detections of ``partitions``; one without bars is left out."""
-    if not partitions:
-        return {}
-    first, last = _extent(timeframe, partitions)
-    symbols = sorted({partition.symbol for partition in partitions})
-    with engine.connect() as connection:
-        series = read_series(connection, calendar, timeframe, symbols, first, last)
-        marks = read_marks(connection, timeframe, symbols, first, last)
-    views = {}
-    for partition in partitions:
-        if partition.symbol not in series:
-            continue
-        year_first, year_last = year_bounds(timeframe, partition.year)
-        bars = series[partition.symbol].bars.since(year_first).until(year_last)
-        if not len(bars):
-            continue
-        stored = marks.get(partition.symbol, [])
-        times = np.array([mark.bar_time for mark in stored], "datetime64[us]")
-        # A bar may have gone since its detection was stored.
-        has_bar = np.isin(times, bars.time)
-        found = [mark for mark, is_kept in zip(stored, has_bar, strict=True) if is_kept]
-        positions = np.searchsorted(bars.time, times[has_bar])
-        views[partition] = PartitionView(
-            bars,
-            tuple((int(at), mark.pattern, mark.direction) for at, mark in zip(positions, found, strict=True)),
-            Counter(mark.pattern for mark in found),
-        )
-    return views
+def _portions(timeframe: Timeframe, stale: Sequence[StalePartition]) -> Iterator[list[Partition]]:
+    """Partitions to read and commit together; those of a symbol together, except for minutes, which share no pass."""
+    portion: list[StalePartition] = []
+    weight = 0
+    for one in sorted(stale):
+        of_one = one.bars + (_WARM_UP_BARS if timeframe is Timeframe.MINUTE else 0)
+        may_part = not portion or timeframe is Timeframe.MINUTE or one.symbol != portion[-1].symbol
+        if portion and may_part and weight + of_one > _BARS_AT_ONCE:
+            yield [Partition(each.symbol, each.year) for each in portion]
+            portion, weight = [], 0
+        portion.append(one)
+        weight += of_one
+    if portion:
+        yield [Partition(each.symbol, each.year) for each in portion]
 
 
 def _round(
@@ -155,120 +131,106 @@ def _round(
 ) -> list[Outcome]:
     """Steps 2 to 4; partitions without an outcome have to be tried again."""
     timeframe = definitions.timeframe
-    years = years_by_symbol(partitions)
     of_year = {year: windows(calendar, timeframe, year) for year in {p.year for p in partitions}}
-    needed = [window for found in of_year.values() for window in found]
-    anchors = [window.anchor for window in needed]
-    first = None if None in anchors else min(anchor for anchor in anchors if anchor is not None)
-    last = max(window.last for window in needed)
-    span = (None if first is None else first.astype(object).year, max(p.year for p in partitions))
-    with engine.connect() as connection:
-        revisions = input_revisions(connection, timeframe, years, *span)
-        series = read_series(connection, calendar, timeframe, list(years), first, last)
-    inputs = [
-        _Input(
-            series.get(symbol) or Series(empty_bars(symbol, timeframe), np.empty(0)),
-            {year: of_year[year] for year in years[symbol]},
-            revisions[symbol],
+    span = input_years(of_year)
+    by_symbol = years_by_symbol(partitions)
+
+    def named(symbol: str, years: Sequence[int]) -> str:
+        return f"analysis of {symbol}, {timeframe} bars of {', '.join(map(str, years))},"
+
+    def read(symbols: Sequence[str]) -> list[AnalysisInput | Outcome]:
+        wanted = {symbol: by_symbol[symbol] for symbol in symbols}
+        return read_inputs(engine, calendar, definitions, wanted, of_year, span)
+
+    def refused(symbol: str, reason: str) -> list[Outcome]:
+        return [Outcome(Partition(symbol, year), Status.FAILED, error=reason) for year in by_symbol[symbol]]
+
+    found = apart(sorted(by_symbol), read, refused, lambda s: named(s, by_symbol[s]))
+    inputs = [one for one in found if isinstance(one, AnalysisInput)]
+    computed: list[_Analysed | Outcome] = []
+    for start in range(0, len(inputs), _SYMBOLS_AT_ONCE):
+        computed += apart(
+            inputs[start : start + _SYMBOLS_AT_ONCE],
+            lambda some: _analyse_together(calendar, definitions, some),
+            lambda one, why: refused(one.symbol, why),
+            lambda one: named(one.symbol, list(one.years)),
         )
-        for symbol in sorted(years)
-    ]
-    analysed, outcomes = _analyse(calendar, definitions, inputs)
-
-    def write(connection: sa.Connection, items: Sequence[_Analysed]) -> list[Outcome]:
-        locked = lock_inputs(connection, timeframe, [item.symbol for item in items], *span)
-        current = [item for item in items if locked[item.symbol] == item.revision]
-        written = write_analysis(connection, definitions, [window for item in current for window in item.windows])
-        enqueue_retractions(connection, calendar, timeframe, written.retracted)
-        coverage = [row for item in current for row in item.coverage]
-        record_coverage(connection, coverage)
-        facts = {"indicators": len(definitions.indicators), "patterns": len(definitions.patterns)}
-        return [
-            Outcome(Partition(row.symbol, row.year), Status.WRITTEN, {"bars_analysed": row.n_bars, **facts})
-            for row in coverage
-        ]
-
+    analysed = [one for one in computed if isinstance(one, _Analysed)]
+    outcomes = [one for one in [*found, *computed] if isinstance(one, Outcome)]
     return outcomes + commit_together(
-        engine, analysed, write, lambda item: [Partition(row.symbol, row.year) for row in item.coverage]
+        engine,
+        analysed,
+        lambda connection, items: _write(connection, calendar, definitions, items, span),
+        lambda item: [one for one, _ in item.of.partitions()],
+        f"storing the analysis of {timeframe} bars of",
     )
 
 
-def _analyse(
-    calendar: TradingCalendar, definitions: DefinitionSet, inputs: Sequence[_Input]
-) -> tuple[list[_Analysed], list[Outcome]]:
-    """What could be computed, and the outcomes of what could not."""
-    analysed: list[_Analysed] = []
-    outcomes: list[Outcome] = []
-    for start in range(0, len(inputs), _SYMBOLS_AT_ONCE):
-        portion = inputs[start : start + _SYMBOLS_AT_ONCE]
-        try:
-            analysed += _analyse_together(calendar, definitions, portion)
-        except ValueError:
-            for one in portion:
-                try:
-                    analysed += _analyse_together(calendar, definitions, [one])
-                except ValueError as error:
-                    symbol = one.series.bars.symbol
-                    outcomes += [
-                        Outcome(Partition(symbol, year), Status.FAILED, error=str(error)) for year in one.years
-                    ]
-    return analysed, outcomes
-
-
 def _analyse_together(
-    calendar: TradingCalendar, definitions: DefinitionSet, inputs: Sequence[_Input]
+    calendar: TradingCalendar, definitions: DefinitionSet, inputs: Sequence[AnalysisInput]
 ) -> list[_Analysed]:
-    passes = [(one, *found) for one in inputs for found in _passes(one)]
+    passes = [(one, *found) for one in inputs for found in one.passes()]
     fed_bars = [one.series.bars[fed] for one, fed, _ in passes]
     firsts = [
         int(np.searchsorted(bars.time, of_pass[0].first))
         for bars, (_, _, of_pass) in zip(fed_bars, passes, strict=True)
     ]
     analyses = analyse_many(fed_bars, definitions, firsts)
-    kept: dict[str, list[AnalysedWindow]] = {one.series.bars.symbol: [] for one in inputs}
+    kept: dict[str, list[AnalysedWindow]] = {one.symbol: [] for one in inputs}
     for (one, fed, of_pass), analysis in zip(passes, analyses, strict=True):
         instants = calendar.instant(definitions.timeframe, analysis.bars.time)
-        kept[analysis.bars.symbol] += [
+        kept[one.symbol] += [
             AnalysedWindow(analysis, one.series.divisors[fed], instants, window.first, window.last)
             for window in of_pass
         ]
-    return [
-        _Analysed(symbol, one.revision, tuple(kept[symbol]), _coverage(one, definitions))
-        for one in inputs
-        for symbol in [one.series.bars.symbol]
+    return [_Analysed(one, tuple(kept[one.symbol])) for one in inputs]
+
+
+def _write(
+    connection: sa.Connection,
+    calendar: TradingCalendar,
+    definitions: DefinitionSet,
+    items: Sequence[_Analysed],
+    span: Span,
+) -> list[Outcome]:
+    timeframe = definitions.timeframe
+    symbols = [item.of.symbol for item in items]
+    locked = lock_inputs(connection, timeframe, symbols, *span)
+    known = read_coverage(connection, timeframe, symbols)
+    current = [
+        item
+        for item in items
+        if locked[item.of.symbol] == item.of.revision
+        and all(year.holds_still(known.get(one), definitions.digest) for one, year in item.of.partitions())
     ]
+    written = write_analysis(connection, definitions, [window for item in current for window in item.windows])
+    enqueue_retractions(connection, calendar, timeframe, written.retracted)
+    ledger = ledger_by_partition(read_ledger(connection, timeframe, symbols))
+    facts = {"indicators": len(definitions.indicators), "patterns": len(definitions.patterns)}
+    coverage, outcomes = [], []
+    for item in current:
+        for one, year in item.of.partitions():
+            analysed = item.of.bars_of(year)
+            coverage.append(_coverage(one, definitions, year, analysed, ledger.get(one)))
+            outcomes.append(Outcome(one, Status.WRITTEN, {"bars_analysed": len(analysed), **facts}))
+    record_coverage(connection, coverage)
+    return outcomes
 
 
-def _passes(one: _Input) -> Iterator[tuple[slice, list[Window]]]:
-    """Windows that are fed from the same first bar, and the bars that they are fed."""
-    time = one.series.bars.time
-    by_start: dict[int, list[Window]] = {}
-    for window in (window for found in one.years.values() for window in found):
-        start = 0 if window.anchor is None else int(np.searchsorted(time, window.anchor))
-        by_start.setdefault(start, []).append(window)
-    for start, found in by_start.items():
-        yield slice(start, int(np.searchsorted(time, found[-1].last, side="right"))), found
-
-
-def _coverage(one: _Input, definitions: DefinitionSet) -> tuple[Coverage, ...]:
-    bars = one.series.bars
-    rows = []
-    for year, found in one.years.items():
-        stored = bars.since(found[0].first).until(found[-1].last)
-        rows.append(
-            Coverage(
-                bars.symbol,
-                bars.timeframe,
-                year,
-                definitions.digest,
-                anchor=found[0].anchor,
-                covered_through=stored.time[-1] if len(stored) else None,
-                n_bars=len(stored),
-            )
-        )
-    return tuple(rows)
-
-
-def _extent(timeframe: Timeframe, partitions: Sequence[Partition]) -> tuple[np.datetime64, np.datetime64]:
-    years = [partition.year for partition in partitions]
-    return year_bounds(timeframe, min(years))[0], year_bounds(timeframe, max(years))[1]
+def _coverage(
+    partition: Partition, definitions: DefinitionSet, year: StaleYear, analysed: Bars, stored: LedgerRow | None
+) -> Coverage:
+    n_bars, through = len(analysed), analysed.time[-1] if len(analysed) else None
+    if year.holds_before is not None:
+        # a part of the year was read; the input is locked, so the ledger counts what is analysed now
+        last = None if stored is None else stored.last_time
+        n_bars, through = 0 if stored is None else stored.n_bars, None if last is None else plain(last)
+    return Coverage(
+        partition.symbol,
+        definitions.timeframe,
+        partition.year,
+        definitions.digest,
+        anchor=year.anchor,
+        covered_through=through,
+        n_bars=n_bars,
+    )

@@ -19,6 +19,7 @@ from datetime import date
 
 import numpy as np
 
+from tickstock_pipeline.batch.isolation import apart
 from tickstock_pipeline.batch.plan_history import PlanHistory
 from tickstock_pipeline.errors import (
     ProviderAnswerError,
@@ -136,7 +137,7 @@ def fetch_in_batches(
         while todo or running:
             while todo and len(running) < provider.concurrency + _REQUESTS_AHEAD and not should_stop():
                 request = todo.popleft()
-                future = pool.submit(_ask, provider, history, request, given_up, stopped)
+                future = pool.submit(_arrival, provider, history, request, given_up, stopped)
                 running.add(future)
                 requested[future] = request
             if should_stop():
@@ -161,6 +162,23 @@ def fetch_in_batches(
         # also where the caller cannot go on
         stopped.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _arrival(
+    provider: HistoricalProvider,
+    history: PlanHistory,
+    request: Request,
+    given_up: dict[str, str],
+    stopped: threading.Event,
+) -> Arrival:
+    """An answer or why there is none, also where a provider's library raises something of its own."""
+    (arrival,) = apart(
+        [request],
+        lambda _: [_ask(provider, history, request, given_up, stopped)],
+        lambda _, reason: [Refusal(request, reason)],
+        lambda _: f"fetching {history.timeframe} bars of {request.symbol}, {request.first} to {request.last},",
+    )
+    return arrival
 
 
 def _ask(

@@ -84,6 +84,7 @@ def store_answers(
                 today=today,
             ),
             lambda item: [Partition(item.request.symbol, year) for year in _had_years(item)],
+            f"storing the {timeframe} bars of",
         )
     return outcomes
 

@@ -4,7 +4,7 @@ Hours, weeks and months are always derived. Days are derived where the provider 
 closing auction prints outside the minutes, and takes the derived one's place whenever it arrives.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import groupby
@@ -14,7 +14,9 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.commit import commit_together
 from tickstock_pipeline.batch.imports import SETTLED_AFTER
+from tickstock_pipeline.batch.isolation import apart
 from tickstock_pipeline.batch.outcome import Outcome, Status, in_order_of, judge, ledger_by_partition, ledger_facts
+from tickstock_pipeline.batch.quality import refusal
 from tickstock_pipeline.batch.windows import year_bounds
 from tickstock_pipeline.market.aggregation import closed, roll_up
 from tickstock_pipeline.market.bar import Bars, empty_bars, joined
@@ -91,8 +93,12 @@ def roll_up_bars(
         ]
         outcomes = _unchanged(connection, into, set(partitions) - set(stale))
     waiting: list[_RolledUp] = []
-    for item in _derive(engine, calendar, source, into, stale, revisions, made_from, ended_by):
-        waiting.append(item)
+    for years in _readings(source, stale):
+        for item in _derive(engine, calendar, into, years, revisions, made_from, ended_by):
+            if isinstance(item, Outcome):
+                outcomes.append(item)
+            else:
+                waiting.append(item)
         if sum(len(bars) for one in waiting for bars in one.years.values()) >= _ROWS_A_WRITE:
             outcomes += _commit(engine, into, waiting)
             waiting = []
@@ -111,59 +117,81 @@ def _is_stale(into: Timeframe, made: Provenance | None, revision: int, today: da
     return made.unfinished_until is not None and made.unfinished_until < today
 
 
+def _readings(source: Timeframe, stale: Sequence[Partition]) -> list[dict[str, list[int]]]:
+    """Stale partitions, symbol -> years, in portions whose finer bars fit in memory."""
+    if source is Timeframe.MINUTE:
+        return [{symbol: [year]} for symbol, year in sorted(stale)]
+    return [years_by_symbol(sorted(stale))] if stale else []
+
+
 def _derive(
     engine: sa.Engine,
     calendar: TradingCalendar,
-    source: Timeframe,
     into: Timeframe,
-    stale: Sequence[Partition],
+    years: Mapping[str, Sequence[int]],
     revisions: Mapping[Partition, int],
     made_from: Mapping[Partition, Provenance],
     now: np.datetime64,
-) -> Iterator[_RolledUp]:
-    for symbols_years, bars_of in _readings(engine, calendar, source, into, stale):
-        for symbol, years in symbols_years.items():
-            coarse = roll_up(bars_of.get(symbol, empty_bars(symbol, source)), into, calendar)
-            by_year = {year: _of_year(coarse, year) for year in years}
-            finished = {year: closed(of_year, calendar, now) for year, of_year in by_year.items()}
-            yield _RolledUp(
-                symbol,
-                finished,
-                {year: revisions[Partition(symbol, year)] for year in years},
-                {year: _first_unfinished(by_year[year], finished[year]) for year in years},
-                {year: made_from.get(Partition(symbol, year)) for year in years},
-            )
+) -> list[_RolledUp | Outcome]:
+    """What could be derived, and the outcomes of what could not."""
+
+    def derived(symbols: Sequence[str]) -> list[_RolledUp | Outcome]:
+        bars = _read(engine, calendar, into, {symbol: years[symbol] for symbol in symbols})
+        found: list[_RolledUp | Outcome] = []
+        for symbol in symbols:
+            reason = refusal(bars[symbol]) if symbol in bars else None
+            found += [rolled_up(symbol, bars.get(symbol))] if reason is None else refused(symbol, reason)
+        return found
+
+    def refused(symbol: str, reason: str) -> list[Outcome]:
+        return [Outcome(Partition(symbol, year), Status.FAILED, error=reason) for year in years[symbol]]
+
+    def rolled_up(symbol: str, finer: Bars | None) -> _RolledUp:
+        coarse = empty_bars(symbol, into) if finer is None else roll_up(finer, into, calendar)
+        by_year = {year: _of_year(coarse, year) for year in years[symbol]}
+        finished = {year: closed(of_year, calendar, now) for year, of_year in by_year.items()}
+        return _RolledUp(
+            symbol,
+            finished,
+            {year: revisions[Partition(symbol, year)] for year in by_year},
+            {year: _first_unfinished(by_year[year], finished[year]) for year in by_year},
+            {year: made_from.get(Partition(symbol, year)) for year in by_year},
+        )
+
+    return apart(
+        list(years),
+        derived,
+        refused,
+        lambda symbol: f"roll-up of {symbol}, {into} bars of {', '.join(map(str, years[symbol]))},",
+    )
 
 
-def _readings(
-    engine: sa.Engine, calendar: TradingCalendar, source: Timeframe, into: Timeframe, stale: Sequence[Partition]
-) -> Iterator[tuple[dict[str, list[int]], dict[str, Bars]]]:
-    """The finer bars of stale partitions, in portions that fit in memory: symbol -> years, and symbol -> bars."""
-    if not stale:
-        return
-    years = years_by_symbol(sorted(stale))
+def _read(
+    engine: sa.Engine, calendar: TradingCalendar, into: Timeframe, years: Mapping[str, Sequence[int]]
+) -> dict[str, Bars]:
+    """The finer bars that the symbols' years are made of; minutes of one partition only."""
+    source = into.derived_from
+    if source is None:
+        return {}
+    numbers = [year for found in years.values() for year in found]
     if source is not Timeframe.MINUTE:
-        first = np.datetime64(date(min(p.year for p in stale), 1, 1), "D")
-        last = np.datetime64(date(max(p.year for p in stale), 12, 31), "D")
+        first = np.datetime64(date(min(numbers), 1, 1), "D")
+        last = np.datetime64(date(max(numbers), 12, 31), "D")
         first -= np.timedelta64(_DAYS_BEFORE.get(into, 0), "D")
         with engine.connect() as connection:
-            yield years, read_bars(connection, source, sorted(years), first, last)
-        return
-    for symbol, year in sorted(stale):
-        bounds = year_bounds(source, year)
-        with engine.connect() as connection:
-            if into is Timeframe.DAILY:
-                span = date(year, 1, 1), date(year, 12, 31)
-                lacking = np.setdiff1d(calendar.sessions(*span), dates_given(connection, [symbol], *span)[symbol])
-                if not len(lacking):
-                    yield {symbol: [year]}, {}
-                    continue
-                bounds = calendar.opening(lacking[:1])[0], calendar.closing(lacking[-1:])[0]
-            bars = read_bars(connection, source, [symbol], *bounds)
-            if into is Timeframe.DAILY and symbol in bars:
-                of_lacking = np.isin(exchange_date(bars[symbol].time), lacking)
-                bars = {symbol: bars[symbol][of_lacking]}
-        yield {symbol: [year]}, bars
+            return read_bars(connection, source, sorted(years), first, last)
+    ((symbol, (year,)),) = years.items()
+    bounds = year_bounds(source, year)
+    with engine.connect() as connection:
+        if into is not Timeframe.DAILY:
+            return read_bars(connection, source, [symbol], *bounds)
+        span = date(year, 1, 1), date(year, 12, 31)
+        lacking = np.setdiff1d(calendar.sessions(*span), dates_given(connection, [symbol], *span)[symbol])
+        if not len(lacking):
+            return {}
+        bounds = calendar.opening(lacking[:1])[0], calendar.closing(lacking[-1:])[0]
+        bars = read_bars(connection, source, [symbol], *bounds)
+    return {symbol: found[np.isin(exchange_date(found.time), lacking)] for symbol, found in bars.items()}
 
 
 def _first_unfinished(bars: Bars, finished: Bars) -> date | None:
@@ -184,6 +212,7 @@ def _commit(engine: sa.Engine, into: Timeframe, items: Sequence[_RolledUp]) -> l
         items,
         lambda connection, some: _write(connection, into, some),
         lambda item: [Partition(item.symbol, year) for year in item.years],
+        f"storing the {into} bars of",
     )
 
 

@@ -4,7 +4,8 @@ A daily or hourly year has one anchor, and so has a weekly or monthly one. A yea
 the state of a stream of minutes is renewed every week, so that a restart has a bounded history to read.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,3 +48,9 @@ def windows(calendar: TradingCalendar, timeframe: Timeframe, year: int) -> list[
         Window(calendar.minute_anchor(monday), start, end)
         for monday, start, end in zip(mondays, starts, ends, strict=True)
     ]
+
+
+def since(of_year: Sequence[Window], first: np.datetime64) -> list[Window]:
+    """What is left of the windows of a year from ``first`` on, fed from the same anchors; the last one at least."""
+    left = [window for window in of_year if window.last >= first] or [of_year[-1]]
+    return [replace(left[0], first=max(left[0].first, first)), *left[1:]]

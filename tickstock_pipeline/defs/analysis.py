@@ -6,10 +6,11 @@ from typing import Literal
 import dagster as dg
 import numpy as np
 
-from tickstock_pipeline.batch.analysis import PartitionView, analyse_partitions, stale_partitions, view_partitions
+from tickstock_pipeline.batch.analysis import analyse_partitions, stale_partitions
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
 from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.batch.views import PartitionView, view_partitions
 from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, TrackerOf, bar_asset_key, nobody
 from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
 from tickstock_pipeline.defs.picture import SIGNS, Mark, as_markdown, candlesticks
@@ -134,7 +135,13 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
             view = views.get(outcome.partition)
             if view is None:
                 return {**facts, "bars": 0}
-            facts = {**facts, "bars": len(view.bars), "first_bar": _shown(view, 0), "last_bar": _shown(view, -1)}
+            unit = _unit(view)
+            facts = {
+                **facts,
+                "bars": view.n_bars,
+                "first_bar": str(np.datetime_as_string(view.first, unit=unit)),
+                "last_bar": str(np.datetime_as_string(view.last, unit=unit)),
+            }
             return facts if key != keys[1] else {**facts, **_picture(view, outcome.partition.key)}
 
         report(context, keys, outcomes, metadata)
@@ -144,9 +151,8 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
     return analysis
 
 
-def _shown(view: PartitionView, index: int) -> str:
-    unit: Literal["m", "D"] = "m" if view.bars.timeframe.is_intraday else "D"
-    return str(np.datetime_as_string(view.bars.time[index], unit=unit))
+def _unit(view: PartitionView) -> Literal["m", "D"]:
+    return "m" if view.bars.timeframe.is_intraday else "D"
 
 
 def _picture(view: PartitionView, title: str) -> Metadata:
@@ -154,7 +160,8 @@ def _picture(view: PartitionView, title: str) -> Metadata:
     svg = candlesticks(view.bars, marks, title=f"{title} {view.bars.timeframe}")
     counts = ", ".join(f"{pattern} {count}" for pattern, count in sorted(view.counts.items())) or "none"
     newest = [
-        f"- {_shown(view, mark.index)} {SIGNS[mark.direction]} {mark.pattern}"
+        f"- {np.datetime_as_string(view.bars.time[mark.index], unit=_unit(view))} "
+        f"{SIGNS[mark.direction]} {mark.pattern}"
         for mark in reversed(marks[-_NEWEST_LISTED:])
     ]
     picture = as_markdown(svg, f"{title}: newest bars with detections")

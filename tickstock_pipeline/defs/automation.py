@@ -19,6 +19,10 @@ TIMEFRAME_TAG = "tickstock/timeframe"
 MOST_RUNS = 10
 """Runs of one automation at once; a tick that asks for hundreds would keep the daemon from everything else."""
 
+LEAST_SECONDS_BETWEEN_TICKS = 1
+"""Dagster (1.13) looks at its sensors every five seconds, whatever they ask for. One that asks for just that comes some
+milliseconds too early for many a look, and ticks ten seconds after its last time."""
+
 RunKey = Callable[[tuple[str, ...], PartitionRange], str]
 
 

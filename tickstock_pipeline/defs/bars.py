@@ -14,6 +14,7 @@ from tickstock_pipeline.batch.assets import bars_asset
 from tickstock_pipeline.batch.days import import_days
 from tickstock_pipeline.batch.imports import Following, import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status
+from tickstock_pipeline.batch.quality import held_back
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
 from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
@@ -190,6 +191,8 @@ def _materialize(
     partitions = requested_partitions(context)
     outcomes = work(partitions)
     with database.engine.begin() as connection:
+        # what Dagster takes as failed keeps exactly its own downstream partitions from running: see decisions/0009
+        outcomes = held_back(connection, timeframe, outcomes)
         # Dagster knows of them by this run, so nobody has to tell it
         record_imported(
             connection,

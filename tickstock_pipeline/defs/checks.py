@@ -3,6 +3,7 @@
 Each judges the whole table, since its one result stands for the whole asset; the ledger makes that cheap.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -18,6 +19,8 @@ from tickstock_pipeline.batch.standing import Standing
 from tickstock_pipeline.defs.analysis import patterns_key
 from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.resources import Database, Market
+from tickstock_pipeline.defs.under_way import PARTITION_TAG, RANGE_START_TAG
+from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.analysis_failures import read_failures
 
@@ -76,14 +79,16 @@ def _sanity_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         # what is computed from a wrong bar is wrong as well
         blocking=True,
         description="high >= max(open, close), low <= min(open, close), prices > 0 and finite, volume >= 0. PostgreSQL "
-        "enforces this; the check sees that it still does, and warns of bars that were quarantined instead.",
+        "enforces this; the check sees that it still does, and warns of bars that were quarantined instead. It blocks "
+        "what follows in a run that materialises a partition with a wrong bar; such a partition fails in every run.",
     )
-    def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
+    def ohlc_sanity(context: dg.AssetCheckExecutionContext, database: Database) -> dg.AssetCheckResult:
         with database.engine.connect() as connection:
             found = sanity(connection, timeframe)
         is_enforced = not found.unenforced
+        insane = sum(found.insane.values())
         words = (
-            f"{found.insane} bars break a rule; not enforced: {', '.join(found.unenforced)}"
+            f"{insane} bars break a rule; not enforced: {', '.join(found.unenforced)}"
             if not is_enforced
             else f"{sum(found.refused.values())} bars of {len(found.refused)} symbols are in quarantine"
             if found.refused
@@ -91,15 +96,25 @@ def _sanity_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         )
         return dg.AssetCheckResult(
             passed=is_enforced and not found.refused,
-            severity=dg.AssetCheckSeverity.WARN if is_enforced else dg.AssetCheckSeverity.ERROR,
+            severity=dg.AssetCheckSeverity.ERROR if _are_among(found.insane, context) else dg.AssetCheckSeverity.WARN,
             description=words,
             metadata={
+                "bars_that_break_a_rule": dg.MetadataValue.json(
+                    {one.key: count for one, count in list(found.insane.items())[:_ROWS_SHOWN]}
+                ),
                 "bars_in_quarantine": sum(found.refused.values()),
                 "quarantine_by_symbol": dg.MetadataValue.json(dict(list(found.refused.items())[:_ROWS_SHOWN])),
             },
         )
 
     return ohlc_sanity
+
+
+def _are_among(insane: Collection[Partition], context: dg.AssetCheckExecutionContext) -> bool:
+    """Whether what is wrong concerns this run: a symbol must not wait for another one's bars to be mended."""
+    if not context.run.tags.keys() & {RANGE_START_TAG, PARTITION_TAG}:
+        return bool(insane)
+    return any(Partition.parse(key) in insane for key in context.partition_keys)
 
 
 def _completeness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:

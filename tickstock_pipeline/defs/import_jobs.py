@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from tickstock_pipeline.batch.assets import bars_asset, indicators_asset, patterns_asset
-from tickstock_pipeline.defs.automation import switched_off
+from tickstock_pipeline.defs.automation import LEAST_SECONDS_BETWEEN_TICKS, switched_off
 from tickstock_pipeline.defs.partitions import SYMBOLS
 from tickstock_pipeline.defs.resources import Database
 from tickstock_pipeline.imports.advance import KnownRun, advance_jobs
@@ -28,7 +28,6 @@ STAGE_TAG = "tickstock/stage"
 CHUNK_TAG = "tickstock/chunk"
 ATTEMPT_TAG = "tickstock/attempt"
 
-_TICK_SECONDS = 5
 _RUN_KEY_TAG = "dagster/run_key"
 _ENDED = {
     dg.DagsterRunStatus.SUCCESS: RunState.SUCCEEDED,
@@ -43,7 +42,7 @@ MATERIALISED_ASSETS = [
 @dg.sensor(
     target=dg.AssetSelection.assets(*MATERIALISED_ASSETS),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=_TICK_SECONDS,
+    minimum_interval_seconds=LEAST_SECONDS_BETWEEN_TICKS,
     description="Turns accepted import jobs into runs over exactly their partitions, stage by stage, and notes what "
     "became of them. What a killed run has left over is asked for again.",
 )

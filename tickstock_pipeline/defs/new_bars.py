@@ -8,7 +8,13 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.arrivals import Grid, newest_session, plan_arrivals
 from tickstock_pipeline.batch.ranges import PartitionRange
-from tickstock_pipeline.defs.automation import digest, run_requests, switched_off, symbols_on_grid
+from tickstock_pipeline.defs.automation import (
+    LEAST_SECONDS_BETWEEN_TICKS,
+    digest,
+    run_requests,
+    switched_off,
+    symbols_on_grid,
+)
 from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.import_jobs import MATERIALISED_ASSETS
 from tickstock_pipeline.defs.resources import Database, Market
@@ -18,7 +24,6 @@ from tickstock_pipeline.storage.ingestion import ChangedBars, changed_bars, hold
 
 NAME = "new_bars"
 
-_TICK_SECONDS = 5
 _MOST_REPORTS = 200
 _REPORTS_AT_ONCE = 25
 
@@ -27,7 +32,7 @@ _REPORTS_AT_ONCE = 25
     name=NAME,
     target=dg.AssetSelection.assets(*MATERIALISED_ASSETS),
     default_status=dg.DefaultSensorStatus.RUNNING,
-    minimum_interval_seconds=_TICK_SECONDS,
+    minimum_interval_seconds=LEAST_SECONDS_BETWEEN_TICKS,
     description="Sees bars that no run of Dagster's wrote, by a position in the ledger of bars that is exact whatever "
     "commits in which order. Reports them as materialisations, once a session and partition, and asks for the roll-ups "
     "and the analysis that they lack and that nobody else is about to do.",

@@ -12,7 +12,7 @@ from tickstock_pipeline.market.partition import Partition
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
-_PARTITION_TAG = "dagster/partition"
+PARTITION_TAG = "dagster/partition"
 _ACTIVE_RUNS = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -66,8 +66,8 @@ class UnderWay:
         return sum(run.tags.get(tag) == value for run in self.runs)
 
     def _covered(self, tags: Mapping[str, str]) -> _Covered | None:
-        start = tags.get(RANGE_START_TAG, tags.get(_PARTITION_TAG))
-        end = tags.get(RANGE_END_TAG, tags.get(_PARTITION_TAG))
+        start = tags.get(RANGE_START_TAG, tags.get(PARTITION_TAG))
+        end = tags.get(RANGE_END_TAG, tags.get(PARTITION_TAG))
         if start is None or end is None:
             return None
         first, last = Partition.parse(start), Partition.parse(end)

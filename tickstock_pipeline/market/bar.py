@@ -113,6 +113,19 @@ class RefusedBar:
     raw: dict[str, object]
 
 
+def first_refused(bars: Bars) -> tuple[int, str] | None:
+    """Position of the first bar that breaks a rule, and the reason; None if all of them are bars."""
+    is_bar = (bars.low > 0) & (bars.low <= np.minimum(bars.open, bars.close))
+    is_bar &= (bars.high >= np.maximum(bars.open, bars.close)) & (bars.high < np.inf)
+    is_bar &= bars.volume >= 0
+    if is_bar.all():
+        return None
+    at = int(np.argmin(is_bar))
+    one = bars[at : at + 1]
+    (reason,) = refusal_reasons(one.open, one.high, one.low, one.close, one.volume.astype(np.float64))
+    return at, reason
+
+
 def refusal_reasons(
     open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray, volume: FloatArray
 ) -> list[str]:

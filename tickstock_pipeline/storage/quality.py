@@ -10,6 +10,8 @@ import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.market.bar import IntArray, TimeArray
+from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
+from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.bars import DERIVED
@@ -27,12 +29,23 @@ def constraints_not_in_force(connection: sa.Connection, timeframe: Timeframe) ->
     return sorted(wanted - set(rows.scalars()))
 
 
-def count_insane_bars(connection: sa.Connection, timeframe: Timeframe) -> int:
-    """Bars in the table that break a sanity constraint, found by reading all of it."""
-    table = BARS[timeframe]
+def insane_bars(
+    connection: sa.Connection, timeframe: Timeframe, symbols: Sequence[str] | None = None
+) -> dict[Partition, int]:
+    """Bars that break a sanity constraint, by partition; found by reading all bars of ``symbols``, None: of all."""
+    table, key = BARS[timeframe], key_column(timeframe)
     rules = [found.sqltext for found in table.constraints if isinstance(found, sa.CheckConstraint)]
-    count = connection.scalar(sa.select(sa.func.count()).select_from(table).where(sa.not_(sa.and_(*rules))))
-    return int(count or 0)
+    day = sa.func.timezone(str(EXCHANGE_ZONE), key) if timeframe.is_intraday else key
+    year = sa.cast(sa.extract("year", day), sa.Integer)
+    query = (
+        sa.select(table.c.symbol, year, sa.func.count())
+        .where(sa.not_(sa.and_(*rules)))
+        .group_by(table.c.symbol, year)
+        .order_by(table.c.symbol, year)
+    )
+    if symbols is not None:
+        query = query.where(table.c.symbol == sa.any_(sa.literal(list(symbols), sa.ARRAY(sa.Text))))
+    return {Partition(symbol, of_year): int(count) for symbol, of_year, count in connection.execute(query)}
 
 
 def count_refused_bars(connection: sa.Connection, timeframe: Timeframe) -> dict[str, int]:

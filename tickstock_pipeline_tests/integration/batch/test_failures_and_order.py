@@ -7,12 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from tickstock_pipeline.batch import analysis as batch_analysis
-from tickstock_pipeline.batch.analysis import analyse_partitions, view_partitions
+from tickstock_pipeline.batch.analysis import analyse_partitions
 from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.outcome import Status
 from tickstock_pipeline.batch.plan import stale_targets
 from tickstock_pipeline.batch.quality import sanity
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.batch.views import view_partitions
 from tickstock_pipeline.errors import ProviderError
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.partition import Partition

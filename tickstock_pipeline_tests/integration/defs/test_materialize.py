@@ -144,6 +144,51 @@ def test_a_table_without_its_constraint_is_read_and_found_insane(instance, engin
     assert found.description == "1 bars break a rule; not enforced: ohlcv_daily_high"
 
 
+@pytest.fixture
+def wrong_bar(instance, engine):
+    """A bar of BBB that breaks a rule, of another program, which has dropped the constraint; the provider lacks it."""
+    run(instance, "ohlcv_daily")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ohlcv_daily DROP CONSTRAINT ohlcv_daily_high")
+        connection.exec_driver_sql(
+            "INSERT INTO ohlcv_daily (symbol, date, open, high, low, close, volume)"
+            " VALUES ('BBB', '2012-03-05', 10, 10, 9, 11, 100)"
+        )
+
+
+@pytest.mark.parametrize(
+    ("assets", "reason"),
+    [
+        (["ohlcv_daily"], "1 stored bars break a rule; correct or delete them"),
+        (["ohlcv_weekly"], "the stored daily bar of 2012-03-05 breaks a rule: high is below open or close"),
+        (["indicators_daily", "patterns_daily"], "the stored daily bar of 2012-03-05 breaks a rule: high is below"),
+    ],
+    ids=["import", "roll-up", "analysis"],
+)
+def test_a_wrong_bar_stops_its_own_partition_in_each_layer_and_no_other(instance, wrong_bar, assets, reason):
+    result = run(instance, *assets, raise_on_error=False)
+
+    (failure,) = (event.event_specific_data.user_failure_data for event in result.get_step_failure_events())
+    # what the backfill daemon takes as failed: the range without what was recorded
+    assert failure.description.startswith(f"1 of 3 partitions failed: BBB|2012 ({reason}")
+    logs = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    recorded = {log.get_dagster_event().partition for log in logs}
+    assert recorded == {"AAA|2012", "CCC|2012"}
+
+
+def test_a_wrong_bar_blocks_what_follows_in_its_own_run_and_not_in_that_of_another_symbol(instance, engine, wrong_bar):
+    both = ["ohlcv_daily", "indicators_daily", "patterns_daily"]
+
+    assert run(instance, *both, first="CCC|2012", last="CCC|2012").success
+    assert not run(instance, *both, first="BBB|2012", last="BBB|2012", raise_on_error=False).success
+    assert materialized(instance, "patterns_daily") == {"CCC|2012"}
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv_daily WHERE date = '2012-03-05'")
+    assert run(instance, *both, first="BBB|2012", last="BBB|2012").success
+    assert materialized(instance, "patterns_daily") == {"BBB|2012", "CCC|2012"}
+
+
 def test_a_timeframe_that_the_provider_lacks_is_an_empty_answer(instance):
     run(instance, "ohlcv_1min")
 
