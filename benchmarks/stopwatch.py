@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-Place = tuple[ModuleType, str]
-"""A module and the name under which it calls a function."""
+Place = tuple[ModuleType | type, str]
+"""A module and the name under which it calls a function, or a class and the name of a method."""
 
 
 @contextmanager
