@@ -18,13 +18,9 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from benchmarks.database import settle
-from benchmarks.live_stage import Running, live_stage, until
+from benchmarks.live_stage import Running, live_stage, store_history, until
 from benchmarks.observers import Key, Observer, Seen, by_minute
-from tickstock_pipeline.batch.analysis import analyse_partitions
 from tickstock_pipeline.market.bar import FloatArray
-from tickstock_pipeline.market.calendar import trading_calendar
-from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_stream import shard_count
 from tickstock_pipeline.replay.live import ReplayStream
@@ -33,10 +29,9 @@ from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
 from tickstock_pipeline.replay.stream_events import Event, minute_events
 from tickstock_pipeline.replay.synthetic import SyntheticSource
-from tickstock_pipeline.storage.bars import write_bars
 
 SYMBOLS = 1000
-HISTORY = date(2013, 2, 28)
+HISTORY = (date(2013, 2, 27), date(2013, 2, 28))
 SESSION = date(2013, 3, 1)
 SINGLE_BARS = 300
 BURSTS = 20
@@ -77,7 +72,7 @@ def _symbols() -> list[str]:
 
 
 def _source() -> SyntheticSource:
-    return SyntheticSource(SYMBOLS, HISTORY, SESSION)
+    return SyntheticSource(SYMBOLS, HISTORY[0], SESSION)
 
 
 def _timed_worker(folder: Path) -> dict[str, Sequence[str]]:
@@ -85,17 +80,10 @@ def _timed_worker(folder: Path) -> dict[str, Sequence[str]]:
 
 
 def _prepared(running: Running) -> Minutes:
-    """Store and analyse a session before; gives the events of the next."""
+    """Store the sessions before; gives the events of the next."""
     market = ReplayMarket(_source())
-    history, events = [], []
-    for symbol in _symbols():
-        history.append(market.bars_to_come(symbol, Timeframe.MINUTE, HISTORY, HISTORY))
-        events.append(minute_events(market.bars_to_come(symbol, Timeframe.MINUTE, SESSION, SESSION)))
-    with running.engine.begin() as connection:
-        write_bars(connection, history, "benchmark")
-    partitions = [Partition(bars.symbol, HISTORY.year) for bars in history]
-    analyse_partitions(running.engine, trading_calendar(), Timeframe.MINUTE, partitions)
-    settle(running.engine)
+    store_history(running, market, *HISTORY)
+    events = [minute_events(market.bars_to_come(symbol, Timeframe.MINUTE, SESSION, SESSION)) for symbol in _symbols()]
     return [list(minute) for minute in zip(*events, strict=True)]
 
 

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +12,20 @@ import psutil
 import redis
 import sqlalchemy as sa
 
+from benchmarks.database import settle
 from chaos.stage import Stage
 from chaos.state import holds_all_shards
+from tickstock_pipeline.batch.analysis import analyse_partitions
+from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.market.calendar import trading_calendar
+from tickstock_pipeline.market.partition import Partition
+from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_reader import BarReader
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.messaging.process_states import State, feed_state, shards_in_use, worker_states
+from tickstock_pipeline.replay.market import ReplayMarket
 from tickstock_pipeline.storage import schema
+from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.symbols import add_symbols
 
@@ -100,6 +109,19 @@ def live_stage(
                     yield Running(stage, engine, client, folder)
             finally:
                 engine.dispose()
+
+
+def store_history(running: Running, market: ReplayMarket, first: date, last: date) -> None:
+    """Store and analyse the market's minutes of some sessions, as a batch does: what a feed finds at its start."""
+    history = [market.bars_to_come(listing.symbol, Timeframe.MINUTE, first, last) for listing in market.listings()]
+    with running.engine.begin() as connection:
+        write_bars(connection, history, "benchmark")
+    partitions = [Partition(bars.symbol, year) for bars in history for year in range(first.year, last.year + 1)]
+    for timeframe in (Timeframe.HOURLY, Timeframe.DAILY):
+        roll_up_bars(running.engine, trading_calendar(), timeframe, partitions)
+    for timeframe in (Timeframe.MINUTE, Timeframe.HOURLY, Timeframe.DAILY):
+        analyse_partitions(running.engine, trading_calendar(), timeframe, partitions)
+    settle(running.engine)
 
 
 def until(is_so: Callable[[], bool], what: str) -> None:

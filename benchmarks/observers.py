@@ -68,7 +68,7 @@ class Observer:
 
     def _listen(self, client: "redis.Redis") -> None:
         places = {MARKET_DATA.encode(): self.published, ANALYSIS_COMPLETE.encode(): self.analysed}
-        with client.pubsub() as subscription:
+        with client.pubsub() as subscription:  # type: ignore[no-untyped-call]
             subscription.subscribe(*places)
             self._is_ready.wait()
             while not self._stop.is_set():

@@ -23,18 +23,21 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.live_stage import Running, live_stage, until
+from benchmarks.live_stage import Running, live_stage, store_history, until
 from benchmarks.observers import Key, Observer, by_minute
 from chaos.comparing import compare_bars
 from chaos.expected import expected_bars
 from chaos.report import Finding
+from tickstock_pipeline.cli.replay import SYNTHETIC_YEARS
 from tickstock_pipeline.market.bar import FloatArray
+from tickstock_pipeline.replay.market import ReplayMarket
 from tickstock_pipeline.replay.synthetic import SyntheticSource
 from tickstock_pipeline.runtime.ports import any_free_port, is_listening
 from tickstock_pipeline.runtime.process import ServiceProcess
 
 SYMBOLS = 1000
 SPEED = 2.0
+HISTORY = (date(2013, 2, 27), date(2013, 2, 28))
 SESSION = date(2013, 3, 1)
 
 _SAMPLE_S = 1.0
@@ -60,8 +63,10 @@ class _Samples:
 
 def measure(minutes: float = 1.0) -> list[Table]:
     """Play for so many minutes of the clock, from the first event on."""
-    symbols = [one.symbol for one in SyntheticSource(SYMBOLS, SESSION, SESSION).listings()]
-    with live_stage(symbols) as running:
+    # the same as that of the server
+    source = SyntheticSource(SYMBOLS, SESSION - SYNTHETIC_YEARS, SESSION)
+    with live_stage([one.symbol for one in source.listings()]) as running:
+        store_history(running, ReplayMarket(source), *HISTORY)
         log = running.folder / "events.jsonl"
         replay, port = _replay(running.folder, log)
         try:
@@ -79,12 +84,12 @@ def measure(minutes: float = 1.0) -> list[Table]:
         finally:
             replay.stop()
         sent, rates = _sent(log)
-        found = compare_bars(running.engine, {"1min": expected_bars(log)["1min"]})[0]
+        found = compare_bars(running.engine, {"1min": expected_bars(log)["1min"]}, SESSION)[0]
     counts = _count_table(samples, rates, sent.keys(), published.keys(), found)
     counts.caption = f"{SYMBOLS * SPEED:,.0f} second aggregates a second for {minutes:g} min, {SYMBOLS:,} symbols"
     return [
-        _lag_table("all symbols, committed and published", sent, published),
-        _lag_table("all symbols, analysed", sent, analysed),
+        _lag_table("Minutes, from sent to published, ms", sent, published),
+        _lag_table("Minutes, from sent to analysed, ms", sent, analysed),
         _memory_table(samples),
         counts,
     ]
@@ -137,7 +142,7 @@ def _sent(log: Path) -> tuple[dict[Key, float], list[int]]:
 
 
 def _lag_table(title: str, sent: dict[Key, float], came: dict[Key, float]) -> Table:
-    table = Table(title=f"Minutes of {title}: ms after they were sent")
+    table = Table(title=title)
     for column in ("sent in the", "bars", "p50", "p99", "slowest"):
         table.add_column(column, justify="left" if column == "sent in the" else "right")
     keys = sorted((key for key in sent if key in came), key=lambda key: sent[key])
@@ -190,7 +195,7 @@ def _count_table(samples: _Samples, rates: list[int], sent: Set[Key], published:
         ("feed: events", feed["events"]),
         ("feed: messages that waited, at most", feed["queue_deepest"]),
         ("feed: seconds that reading waited", feed["blocked_seconds"]),
-        ("feed: from receipt to the stream, p99 of the last 2,000 messages, ms", feed["stream_p99_ms"]),
+        ("feed: from receipt to the stream, p99 of 2,000, ms", feed["stream_p99_ms"]),
         ("worker: bars stored without analysis at first", worker["unanalysed_bars"]),
         ("worker: detections", worker["patterns"]),
     ]

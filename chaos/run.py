@@ -3,12 +3,12 @@
 1. PostgreSQL and Redis as the product starts them, its newest schema, registered symbols, a worker, a feed.
 2. The market is played with faults. Every process is killed with -9 in its turn, and started again a moment later. One
    that ends by itself is started again too.
-3. What is left to do is waited for, within a bound.
+3. What is left to do is waited for, as long as it gets less.
 4. Tables and events are compared with what they must be.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ BACK_WITHIN_S = 10.0
 
 _TICK_S = 0.05
 _START_S = 60.0
-_REST_S = 180.0
+_STANDSTILL_S = 180.0
 _REST_LASTS_S = 3.0
 _AGAIN_S = 1.0
 
@@ -61,6 +61,27 @@ class _Watch:
         if is_back:
             self.returns.append(time.monotonic() - max(self.killed_at, self.servers_at))
             self.killed_at = None
+
+
+class _Progress:
+    """How long it is since any of what is left to do became less than it ever was; monotonic seconds.
+
+    How fast a machine does it says nothing about whether something is lost; that it does no more of it does.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.began = now
+        self._less_at = now
+        self._least: dict[str, int] = {}
+
+    def standstill(self, left: Mapping[str, int], now: float) -> float:
+        """Seconds without progress, given what is left now."""
+        for what in left.keys() | self._least.keys():
+            count = left.get(what, 0)
+            if count < self._least.get(what, count + 1):
+                self._least[what] = count
+                self._less_at = now
+        return now - self._less_at
 
 
 class ChaosRun:
@@ -105,7 +126,7 @@ class ChaosRun:
             n_events = self._play(server, engine, events)
             unrest = self._until_rest(server, engine, client, events)
             report.done = self._done(n_events, faults)
-            report.findings = [Finding.of("rest in time", 1, unrest), self._returns()]
+            report.findings = [Finding.of("came to rest", 1, unrest), self._returns()]
             self._say("comparing")
             expected = expected_bars(self._log)
             report.findings += compare_bars(engine, expected)
@@ -177,13 +198,13 @@ class ChaosRun:
     def _until_rest(
         self, server: ReplayServer, engine: sa.Engine, client: "redis.Redis", events: EventReader
     ) -> list[str]:
-        """Wait until nothing is left to do for a while; what is left at the end of patience.
+        """Wait until nothing is left to do for a while; what is left when it gets no less.
 
         Meanwhile the last event is sent again and again: from it a feed knows what time it is on the market.
         """
         last = last_event(self._log)
         self._say("played; waiting for what is left to do")
-        deadline = time.monotonic() + _REST_S
+        progress = _Progress(time.monotonic())
         rest_since: float | None = None
         while True:
             self._turn([], engine, events)
@@ -191,13 +212,14 @@ class ChaosRun:
             try:
                 left = left_to_do(engine, client, self._stage.started_at["feed"], self._plan.n_symbols)
             except UNREACHABLE as error:
-                left = [type(error).__name__]
+                left = {type(error).__name__: 1}
             now = time.monotonic()
             rest_since = None if left else (rest_since or now)
             if rest_since is not None and now - rest_since >= _REST_LASTS_S:
+                self._say(f"at rest {now - progress.began:.0f} s after the last event")
                 return []
-            if now >= deadline:
-                return left or ["no rest"]
+            if progress.standstill(left, now) >= _STANDSTILL_S:
+                return [f"{count} {what}" for what, count in left.items()] or ["no rest"]
 
     def _returns(self) -> Finding:
         late = [f"{seconds:.1f} s" for seconds in self._watch.returns if seconds > BACK_WITHIN_S]
