@@ -32,7 +32,10 @@ from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.symbols import add_symbols
 
 BACK_WITHIN_S = 10.0
-"""A killed worker's shards are worked on again after that, given that PostgreSQL and Redis are up."""
+"""A killed worker's shards are worked on again after that, given that PostgreSQL and Redis are up.
+
+What the new worker waits for a processor, since other programs have them all, is not counted.
+"""
 
 _TICK_S = 0.05
 _START_S = 60.0
@@ -43,23 +46,32 @@ _AGAIN_S = 1.0
 
 @dataclass(slots=True)
 class _Watch:
-    """Since when a worker has been away, and how long those before it were; monotonic seconds."""
+    """Since when a worker has been away, and how long those before it were; monotonic seconds.
+
+    Attributes
+    ----------
+    servers_at : when a server that had been killed was there again
+    crowded_s : how long the worker had waited for a processor by then
+    returns : seconds, and how many of them the worker waited for a processor that others had
+    """
 
     killed_at: float | None = None
     killed: str = ""
     servers_at: float = 0.0
-    returns: list[float] = field(default_factory=list)
+    crowded_s: float = 0.0
+    returns: list[tuple[float, float]] = field(default_factory=list)
 
-    def look(self, engine: sa.Engine, worker: str) -> None:
+    def look(self, engine: sa.Engine, stage: Stage) -> None:
         """Take down the return of the worker, if it has returned."""
-        if self.killed_at is None or worker == self.killed:
+        if self.killed_at is None or stage.worker == self.killed:
             return
         try:
-            is_back = holds_all_shards(engine, worker)
+            is_back = holds_all_shards(engine, stage.worker)
         except UNREACHABLE:
             return
         if is_back:
-            self.returns.append(time.monotonic() - max(self.killed_at, self.servers_at))
+            away = time.monotonic() - max(self.killed_at, self.servers_at)
+            self.returns.append((away, stage.waited_for_processor("worker") - self.crowded_s))
             self.killed_at = None
 
 
@@ -163,7 +175,7 @@ class ChaosRun:
         if kills and now - self._began >= kills[0].at_s and self._stage.is_alive(kills[0].target):
             self._kill(kills.pop(0))
         self._bring_back()
-        self._watch.look(engine, self._stage.worker)
+        self._watch.look(engine, self._stage)
         try:
             events.read()
         except UNREACHABLE:
@@ -194,6 +206,9 @@ class ChaosRun:
                 self._stage.start(target)
                 if target in ("postgres", "redis"):
                     self._watch.servers_at = time.monotonic()
+                    self._watch.crowded_s = self._stage.waited_for_processor("worker")
+                elif target == "worker":
+                    self._watch.crowded_s = 0.0
 
     def _until_rest(
         self, server: ReplayServer, engine: sa.Engine, client: "redis.Redis", events: EventReader
@@ -222,7 +237,11 @@ class ChaosRun:
                 return [f"{count} {what}" for what, count in left.items()] or ["no rest"]
 
     def _returns(self) -> Finding:
-        late = [f"{seconds:.1f} s" for seconds in self._watch.returns if seconds > BACK_WITHIN_S]
+        late = [
+            f"{seconds:.1f} s, {crowded:.1f} s of them without a processor"
+            for seconds, crowded in self._watch.returns
+            if seconds - crowded > BACK_WITHIN_S
+        ]
         if self._watch.killed_at is not None:
             late.append("never came back")
         return Finding.of(f"worker back within {BACK_WITHIN_S:g} s", self._kills["worker"], late)
@@ -231,7 +250,7 @@ class ChaosRun:
         done = [Done("events sent", n_events)]
         done += [Done(f"fault: {fault.kind}", faults.hits(fault.kind)) for fault in self._plan.faults()]
         for target, count in self._kills.items():
-            back = max(self._watch.returns, default=None) if target == "worker" else None
+            back = max((seconds for seconds, _ in self._watch.returns), default=None) if target == "worker" else None
             done.append(Done(f"kill -9 {target}", count, back))
         ended = self._stage.ended_by_themselves
         return [*done, *(Done(f"{what} by itself", ended.count(what)) for what in dict.fromkeys(ended))]

@@ -119,6 +119,15 @@ class Stage:
         """Whether it was started and has not ended."""
         return self._process(target).is_alive
 
+    def waited_for_processor(self, target: str) -> float:
+        """Seconds that its main thread has been ready to run while others ran, since its start; 0 if nobody counts."""
+        try:
+            # of Linux: nanoseconds run, nanoseconds waited, time slices
+            words = Path(f"/proc/{self.pid(target)}/schedstat").read_text(encoding="ascii").split()
+        except OSError:
+            return 0.0
+        return int(words[1]) / 1e9
+
     def note_end(self, target: str) -> None:
         """Take down that it ended without a kill."""
         self.ended_by_themselves.append(f"{target} {self._process(target).exit_reason()}")
