@@ -6,6 +6,7 @@ What a message may look like is decided here; whether its numbers make a bar is 
 import json
 import math
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tickstock_pipeline.market.symbol import normalise_symbol
@@ -15,6 +16,8 @@ from tickstock_pipeline.messaging.channels import PRODUCER_MARK
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_LABEL = 40
+# json.dumps makes one for each call if it is to leave out spaces.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class LiveBar(NamedTuple):
@@ -48,7 +51,7 @@ class LiveBar(NamedTuple):
 def encode(bar: LiveBar) -> bytes:
     """The market data event of a bar, as JSON; marked as ours, so that we know it again on ``tickstock_data``."""
     volume: float = int(bar.volume) if bar.volume.is_integer() else bar.volume
-    return json.dumps(
+    return _ENCODER.encode(
         {
             "symbol": bar.symbol,
             "timestamp": timestamp_text(bar.time),
@@ -61,8 +64,7 @@ def encode(bar: LiveBar) -> bytes:
                 "ingestion_latency_ms": bar.ingestion_latency_ms,
                 **PRODUCER_MARK,
             },
-        },
-        separators=(",", ":"),
+        }
     ).encode()
 
 
@@ -108,6 +110,8 @@ def is_ours(raw: bytes) -> bool:
         return False
 
 
+# A thousand symbols close the same minute.
+@lru_cache(maxsize=4096)
 def timestamp_text(time: int) -> str:
     """An instant, microseconds since 1970, as events write it: ``2025-08-26T14:30:00.000Z``."""
     moment = _EPOCH + timedelta(microseconds=time)
