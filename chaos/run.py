@@ -75,7 +75,7 @@ class _Watch:
             self.killed_at = None
 
 
-class _Progress:
+class Progress:
     """How long it is since any of what is left to do became less than it ever was; monotonic seconds.
 
     How fast a machine does it says nothing about whether something is lost; that it does no more of it does.
@@ -219,7 +219,7 @@ class ChaosRun:
         """
         last = last_event(self._log)
         self._say("played; waiting for what is left to do")
-        progress = _Progress(time.monotonic())
+        progress = Progress(time.monotonic())
         rest_since: float | None = None
         while True:
             self._turn([], engine, events)
