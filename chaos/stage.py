@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,11 @@ class Stage:
 
     Leaving its context ends them all. Call it from one thread: the kernel ends its children with that thread.
 
+    Parameters
+    ----------
+    home : of the product
+    commands : other programs than ``tickstock feed`` and ``tickstock worker``, by target
+
     Attributes
     ----------
     database_url, redis_url : secrets
@@ -28,8 +34,9 @@ class Stage:
     ended_by_themselves : targets that ended without a kill, and how
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commands: Mapping[str, Sequence[str]] | None = None) -> None:
         self._home = home
+        self._commands = commands or {}
         self._postgres = EmbeddedPostgres(home)
         self._redis = EmbeddedRedis(home)
         self._environment: dict[str, str] = {}
@@ -55,8 +62,13 @@ class Stage:
     ) -> None:
         self.stop()
 
-    def connect(self, provider_url: str, stream_url: str) -> None:
-        """Say which provider the feed is to use, before it is started."""
+    def connect(self, provider_url: str, stream_url: str, settings: Mapping[str, str] | None = None) -> None:
+        """Say which provider the feed is to use, before it is started.
+
+        Parameters
+        ----------
+        settings : other variables of feed and worker
+        """
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -75,6 +87,7 @@ class Stage:
             "TICKSTOCK_POLYGON_STREAM_URL": stream_url,
             "TICKSTOCK_POLYGON_API_KEY": "chaos",
             "TICKSTOCK_POLYGON_CALLS_PER_MINUTE": "0",
+            **(settings or {}),
         }
 
     def start(self, target: str) -> None:
@@ -98,13 +111,30 @@ class Stage:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(_PATIENCE_S)
 
+    def pid(self, target: str) -> int:
+        """Process id of its last start."""
+        return self._process(target).pid
+
     def is_alive(self, target: str) -> bool:
         """Whether it was started and has not ended."""
         return self._process(target).is_alive
 
+    def waited_for_processor(self, target: str) -> float:
+        """Seconds that its main thread has been ready to run while others ran, since its start; 0 if nobody counts."""
+        try:
+            # of Linux: nanoseconds run, nanoseconds waited, time slices
+            words = Path(f"/proc/{self.pid(target)}/schedstat").read_text(encoding="ascii").split()
+        except OSError:
+            return 0.0
+        return int(words[1]) / 1e9
+
     def note_end(self, target: str) -> None:
         """Take down that it ended without a kill."""
         self.ended_by_themselves.append(f"{target} {self._process(target).exit_reason()}")
+
+    def end(self, target: str) -> None:
+        """Ask it to end, and wait for that."""
+        self._process(target).stop()
 
     def stop(self) -> None:
         """End all, servers last."""
@@ -121,7 +151,7 @@ class Stage:
     def _start_own(self, target: str, *words: str) -> None:
         self._processes[target] = ServiceProcess(
             target,
-            [sys.executable, "-m", "tickstock_pipeline", target, *words],
+            [*self._commands.get(target, (sys.executable, "-m", "tickstock_pipeline", target)), *words],
             log_file=self._home / "logs" / f"{target}.log",
             environment=self._environment,
             working_folder=self._home,

@@ -41,36 +41,33 @@ def holds_all_shards(engine: sa.Engine, worker: str) -> bool:
         return bool(held.scalar())
 
 
-def left_to_do(engine: sa.Engine, client: "redis.Redis", feed_since: float, n_symbols: int) -> list[str]:
-    """What keeps the live path from rest, in words.
+def left_to_do(engine: sa.Engine, client: "redis.Redis", feed_since: float, n_symbols: int) -> dict[str, int]:
+    """What keeps the live path from rest, and how much of it there is; empty: nothing.
 
     Parameters
     ----------
     feed_since : Unix seconds; what a feed showed before is not believed
     n_symbols : that the feed must follow
     """
-    left = []
+    left = {}
     state = feed_state(client) or {}
     if float(state.get("updated_at", 0)) <= feed_since or state["is_connected"] != "True":
-        left.append("the feed is not connected")
-    elif state["symbols"] != str(n_symbols):
-        left.append(f"the feed follows {state['symbols']} symbols")
-    elif state["gaps_waiting"] != "0" or state["gaps_problem"]:
-        left.append(f"gaps of {state['gaps_waiting']} symbols {state['gaps_problem']}".strip())
+        left["connections to come"] = 1
+    else:
+        left["symbols not followed"] = n_symbols - int(state["symbols"])
+        left["symbols with gaps"] = int(state["gaps_waiting"])
+        left[f"problems of gaps: {state['gaps_problem']}"] = int(bool(state["gaps_problem"]))
     lags = BarReader(client, "chaos").lag(shards_in_use(client)).values()
-    if undelivered := sum(lag.undelivered for lag in lags):
-        left.append(f"{undelivered} entries not delivered")
-    if pending := sum(lag.pending for lag in lags):
-        left.append(f"{pending} entries not acknowledged")
+    left["entries not delivered"] = sum(lag.undelivered for lag in lags)
+    left["entries not acknowledged"] = sum(lag.pending for lag in lags)
     with engine.connect() as connection:
         for what, query in (
             ("bars without analysis", "SELECT count(*) FROM live_backlog"),
             ("open periods", "SELECT count(*) FROM open_periods"),
             ("unpublished rows", "SELECT count(*) FROM outbox WHERE published_at IS NULL"),
         ):
-            if count := connection.scalar(sa.text(query)):
-                left.append(f"{count} {what}")
-    return left
+            left[what] = int(connection.scalar(sa.text(query)) or 0)
+    return {what: count for what, count in left.items() if count}
 
 
 class EventReader:

@@ -42,7 +42,8 @@ tickstock replay --from 2013-03-01 --faults duplicates,late,cut --rate .01
 tickstock replay --source tables --port 0 --log events.jsonl
 """
 
-_SYNTHETIC_YEARS = timedelta(days=2 * 366)
+SYNTHETIC_YEARS = timedelta(days=2 * 366)
+"""How far back the synthetic universe reaches from its last session."""
 _LINES_IN_A_LOG = 20
 
 
@@ -175,7 +176,7 @@ def _source(source: Source, count: int, seed: int, span: tuple[date, date] | Non
         case Source.SYNTHETIC:
             now = np.datetime64(datetime.now(UTC).replace(tzinfo=None), "us")
             last = trading_calendar().last_closed(now).astype(object) if span is None else span[1]
-            yield SyntheticSource(count, last - _SYNTHETIC_YEARS, last, seed=seed)
+            yield SyntheticSource(count, last - SYNTHETIC_YEARS, last, seed=seed)
         case Source.TABLES:
             engine = create_engine(attached_settings(settings).database_dsn())
             try:

@@ -17,7 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_LABEL = 40
 # All symbols' bars of a minute have the same time, in a few spellings.
-_TIMES_KEPT = 1000
+_TIMES_KEPT = 4096
+# json.dumps makes one for each call if it is to leave out spaces.
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 

@@ -20,23 +20,13 @@ from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.replay import eastern
 from tickstock_pipeline.replay.bridge import Whole
+from tickstock_pipeline.replay.finer import BySecond, FinerEvents
 from tickstock_pipeline.replay.market import ReplayMarket
 from tickstock_pipeline.replay.stream import StreamHub
-from tickstock_pipeline.replay.stream_events import (
-    MINUTE,
-    QUOTE,
-    SECOND,
-    TRADE,
-    DaySoFar,
-    Event,
-    SecondEvents,
-    aggregate,
-    wholes,
-)
+from tickstock_pipeline.replay.stream_events import MINUTE, DaySoFar, Event, aggregate, wholes
 from tickstock_pipeline.replay.stream_faults import EventFaults
 
 _MINUTE_MS = 60_000
-_FINER = (SECOND, TRADE, QUOTE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +126,14 @@ class Playback:
             minutes = await asyncio.to_thread(self._minutes_by_start, eastern.as_date(session))
             # nothing trades meanwhile
             self._started += time.monotonic() - loading
-            finer = {symbol: SecondEvents(symbol, self._market.seed) for symbol in self._span.symbols}
             so_far = {symbol: DaySoFar() for symbol in self._span.symbols}
             first, last = (int(eastern.milliseconds(moment)) for moment in (opening, closing))
-            for start in range(first, last, _MINUTE_MS):
-                await self._play_minute(start, minutes.get(start, {}), so_far, finer)
+            finer = FinerEvents(self._hub, minutes, self._market.seed)
+            try:
+                for start in range(first, last, _MINUTE_MS):
+                    await self._play_minute(start, minutes.get(start, {}), so_far, finer)
+            finally:
+                finer.close()
             await self._send(self._faults.rest())
         await self._hub.drained()
         return self._events
@@ -150,11 +143,9 @@ class Playback:
         start: int,
         minutes: dict[str, Whole],
         so_far: dict[str, DaySoFar],
-        finer: dict[str, SecondEvents],
+        finer: FinerEvents,
     ) -> None:
-        types = frozenset(type_ for type_ in _FINER if self._hub.wants(type_))
-        if types:
-            await self._play_seconds(start, minutes, finer, types)
+        await self._play_seconds(start, await finer.of(start))
         events = []
         for symbol, whole in minutes.items():
             so_far[symbol].add(whole)
@@ -168,16 +159,7 @@ class Playback:
             played = self._played_ms // _MINUTE_MS
             self._on_progress(Progress(eastern.instant(end), played, self._total_minutes, self._events, behind))
 
-    async def _play_seconds(
-        self, start: int, minutes: dict[str, Whole], finer: dict[str, SecondEvents], types: frozenset[str]
-    ) -> None:
-        wanted = {type_: set(self._hub.wanted(type_, list(minutes))) for type_ in types}
-        by_second: dict[int, list[Event]] = {}
-        for symbol, whole in minutes.items():
-            theirs = frozenset(type_ for type_ in types if symbol in wanted[type_])
-            if theirs:
-                for second, events in finer[symbol].within(start, whole, theirs).items():
-                    by_second.setdefault(second, []).extend(events)
+    async def _play_seconds(self, start: int, by_second: BySecond) -> None:
         for second in sorted(by_second):
             await self._wait((second + 1) * 1_000)
             await self._send(self._faults.passed(by_second[second], start + (second + 1) * 1_000))

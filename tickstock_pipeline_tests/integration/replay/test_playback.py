@@ -103,6 +103,25 @@ def test_seconds_and_trades_add_up_to_the_minutes_that_follow_them(server: Repla
     assert n_minutes == 210
 
 
+def test_who_subscribes_to_seconds_during_a_playback_gets_the_same_as_the_others(server: ReplayServer) -> None:
+    with listening(server, "A.IBM") as first:
+        playing = server.stream.play(HALF_DAY, HALF_DAY, symbols=["IBM", "AAPL"], speed=240)
+        first.wait_for(60)
+        with listening(server, "A.IBM", "A.AAPL") as second:
+            heard = second.wait_for(360)
+        playing.stop()
+
+    seconds = {event.start_timestamp: values(event) for event in first.events}
+    of_both = [event for event in heard if event.symbol == "IBM" and event.start_timestamp in seconds]
+    assert len(of_both) > 60
+    assert all(values(event) == seconds[event.start_timestamp] for event in of_both)
+    # the other symbol's begin with a minute, and no later than the one after next
+    starts = [event.start_timestamp for event in heard if event.symbol == "AAPL"]
+    assert starts[0] % 60_000 == 0
+    assert starts == list(range(starts[0], starts[-1] + 1, 1_000))
+    assert starts[0] - heard[0].start_timestamp <= 120_000
+
+
 @pytest.mark.parametrize("kind", ["duplicates", "late", "out-of-order", "corrected"])
 def test_with_faults_the_last_message_for_each_minute_is_the_right_one(server: ReplayServer, kind: str) -> None:
     server.faults.add(kind, provider="stream", times=None, rate=0.2)
