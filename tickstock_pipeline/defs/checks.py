@@ -43,8 +43,8 @@ def _staleness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         name="up_to_date",
         description="Every stored bar is analysed with the definitions that are enabled now. A partition stays green "
         "after its first materialisation; this is what tells that it is stale. The schedule catch_up does what is "
-        "named here within minutes; materialise the partitions, or run `tickstock backfill`, to have it done now. `by_year` "
-        "and `stale_partitions` count bars; `failed` has the reason of each partition that could not be analysed.",
+        "named here within minutes; materialise the partitions, or run `tickstock backfill`, to have it done now. "
+        "`by_year` and `stale_partitions` count bars; `failed` says why a partition could not be analysed.",
     )
     def up_to_date(database: Database) -> dg.AssetCheckResult:
         with database.engine.connect() as connection:
