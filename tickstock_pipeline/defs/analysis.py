@@ -65,7 +65,7 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
         return dg.AssetSpec(
             asset,
             deps=[dg.AssetDep(bars, partition_mapping=warm_up_mapping(timeframe))],
-            description=text + _links(timeframe),
+            description=text,
             group_name=GROUP,
             kinds={"postgres", "talib"},
             owners=["team:analysis"],
@@ -87,8 +87,9 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
                 {"time": [key], "values": VALUES},
                 f"Indicator values of each closed {timeframe} bar, on split-adjusted prices. Each indicator is fed "
                 "from a fixed first bar, so that live and batch give the same bits. Table `daily_indicators` has "
-                "the latest values. Rows of `indicator_definitions` decide which run, with which parameters. Enabled "
-                "from the start, where *p* is the close, *n* the period, TR the true range:\n\n"
+                "the latest values. Rows of `indicator_definitions` decide which run, with which parameters."
+                + _links(timeframe)
+                + "Enabled from the start, where *p* is the close, *n* the period, TR the true range:\n\n"
                 + as_rows("indicator", INDICATOR_FORMULAS)
                 + "\n\nSources, first values and pictures: docs/indicators.md.",
             ),
@@ -101,7 +102,9 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
                 f"Patterns found on closed {timeframe} bars, dated at the bar that confirms them. A detection that "
                 "does not hold after a correction is marked as retracted, never deleted. Each partition shows a "
                 "picture of its newest bars with the detections. Rows of `pattern_definitions` decide which patterns "
-                "are sought, with which parameters; enabled from the start:\n\n"
+                "are sought, with which parameters."
+                + _links(timeframe)
+                + "Enabled from the start:\n\n"
                 + as_rows("pattern", PATTERN_RULES)
                 + "\n\nThe other patterns, how confidence is graded, and pictures: docs/patterns.md.",
             ),
@@ -153,7 +156,7 @@ def _links(timeframe: Timeframe) -> str:
     page = f"/assets/{patterns_asset(timeframe)}?view=checks&checkDetail=up_to_date"
     return (
         "\n\nMaterialising does what is missing or stale in the chosen partitions, indicators and patterns together. "
-        f"Whether anything is: check [up_to_date]({page})."
+        f"Whether anything is: check [up_to_date]({page}).\n\n"
     )
 
 
