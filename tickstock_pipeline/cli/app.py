@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up")(up.up)
+app.command("up", epilog=up.EXAMPLES)(up.up)
 app.command("status", epilog=status.EXAMPLES)(status.status)
 app.command("patterns", epilog=patterns.EXAMPLES)(patterns.patterns)
 app.command("import", epilog=import_bars.EXAMPLES)(import_bars.import_bars)

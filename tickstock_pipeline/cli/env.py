@@ -1,18 +1,22 @@
 """``tickstock env``: the variables with which other programs see the same services."""
 
 import shlex
+from pathlib import Path
 
 import typer
 from sqlalchemy.engine import make_url
 
 from tickstock_pipeline.cli.terminal import JsonOption, err, print_json
 from tickstock_pipeline.runtime.attach import attached_settings
+from tickstock_pipeline.runtime.binaries import find_postgres
 from tickstock_pipeline.runtime.dagster_services import dagster_environment, dagster_home
 from tickstock_pipeline.settings import Settings
 
 EXAMPLES = """Examples:
 
 eval "$(tickstock env)"; psql
+
+eval "$(tickstock env)"; pg_dump --format=custom --file=tickstock.dump
 
 eval "$(tickstock env)"; dagster asset list -m tickstock_pipeline.definitions
 
@@ -23,9 +27,11 @@ tickstock env --json | jq -r .TICKSTOCK_REDIS_URL
 def env(as_json: JsonOption = False) -> None:
     """Print `export NAME=value` lines for the running or configured services, for `eval` in a shell.
 
-    They contain passwords: print them into a shell, not into a log.
+    They contain passwords: print them into a shell, not into a log. With the embedded PostgreSQL, its own `psql`,
+    `pg_dump` and `pg_restore` come first on the PATH: a dump needs a program that is not older than the server.
     """
-    settings = attached_settings(Settings.load())
+    configured = Settings.load()
+    settings = attached_settings(configured)
     variables = {**dagster_environment(settings), **_libpq_environment(settings.database_dsn())}
     if not (dagster_home(settings) / "dagster.yaml").is_file():
         err.print(
@@ -39,6 +45,14 @@ def env(as_json: JsonOption = False) -> None:
         return
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
+    if configured.database_url is None and (folder := _clients(configured)) is not None:
+        typer.echo(f'export PATH={shlex.quote(str(folder))}:"$PATH"')
+
+
+def _clients(settings: Settings) -> Path | None:
+    """The folder of the embedded server's own clients, if it has any."""
+    folder = find_postgres(settings.postgres_bin).folder
+    return folder if (folder / "pg_dump").is_file() else None
 
 
 def _libpq_environment(dsn: str) -> dict[str, str]:

@@ -19,6 +19,15 @@ from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.patterns import latest_patterns
 
+EXAMPLES = """Examples:
+
+tickstock up
+
+tickstock up --live
+
+TICKSTOCK_HOME=/tmp/second TICKSTOCK_GATEWAY_PORT=8081 tickstock up --once --port 3001
+"""
+
 _DETECTIONS_SHOWN = 15
 _LINES_IN_A_LOG = 20
 

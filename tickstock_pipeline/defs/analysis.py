@@ -1,10 +1,11 @@
 """Assets of analysis: for each timeframe its indicators and its patterns, computed from one reading of the bars."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
 import numpy as np
+import sqlalchemy as sa
 
 from tickstock_pipeline.batch.analysis import analyse_partitions, stale_partitions
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
@@ -12,37 +13,26 @@ from tickstock_pipeline.batch.fetching import CANCELLED
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.views import PartitionView, view_partitions
 from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, TrackerOf, bar_asset_key, nobody
+from tickstock_pipeline.defs.explanations import (
+    INDICATOR_COLUMNS,
+    INDICATOR_FORMULAS,
+    PATTERN_COLUMNS,
+    PATTERN_RULES,
+    VALUES,
+    as_rows,
+    column_lineage,
+    column_schema,
+)
 from tickstock_pipeline.defs.partitions import Grid, warm_up_mapping
 from tickstock_pipeline.defs.picture import SIGNS, Mark, as_markdown, candlesticks
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.tables import BAR_INDICATORS, DAILY_PATTERNS, key_column
 
 GROUP = "analysis"
 _NEWEST_LISTED = 12
-_VALUE_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("symbol", "text", "As the exchange lists it"),
-        dg.TableColumn("timeframe", "text", "1min, hourly, daily, weekly or monthly"),
-        dg.TableColumn("time", "timestamptz", "The bar's key; midnight UTC of the date for daily bars and coarser"),
-        dg.TableColumn("layout_id", "integer", "Row of `indicator_layouts`, which names the values"),
-        dg.TableColumn("values", "double precision[]", "In the layout's order; NaN during warm-up"),
-    ]
-)
-_PATTERN_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("symbol", "text", "As the exchange lists it"),
-        dg.TableColumn("timeframe", "text", "1min, hourly, daily, weekly or monthly"),
-        dg.TableColumn("pattern_type", "text", "Name in `pattern_definitions`"),
-        dg.TableColumn("detection_timestamp", "timestamptz", "The instant of the bar that confirms it"),
-        dg.TableColumn("direction", "text", "bullish, bearish or neutral"),
-        dg.TableColumn("confidence", "double precision", "0 to 1"),
-        dg.TableColumn("levels", "jsonb", "Prices by name, as traded"),
-        dg.TableColumn("revision", "integer", "One more each time that it came back after a retraction"),
-        dg.TableColumn("retracted_at", "timestamptz", "When it ceased to hold; null: it holds"),
-    ]
-)
 _BELOW_EVERY_BAR = 1 + max([*IMPORT_DEPTH.values(), *ROLL_UP_DEPTH.values()])
 
 
@@ -68,18 +58,24 @@ def analysis_assets(grid: Grid, *, tracker_of: TrackerOf = nobody) -> list[dg.As
 
 def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> dg.AssetsDefinition:
     keys = [indicators_key(timeframe), patterns_key(timeframe)]
-    bars = dg.AssetDep(bar_asset_key(timeframe), partition_mapping=warm_up_mapping(timeframe))
+    bars, key = bar_asset_key(timeframe), key_column(timeframe).name
 
-    def spec(key: dg.AssetKey, table: str, description: str, columns: dg.TableSchema) -> dg.AssetSpec:
+    def spec(
+        asset: dg.AssetKey, table: sa.Table, words: Mapping[str, str], lineage: Mapping[str, Sequence[str]], text: str
+    ) -> dg.AssetSpec:
         return dg.AssetSpec(
-            key,
-            deps=[bars],
-            description=description,
+            asset,
+            deps=[dg.AssetDep(bars, partition_mapping=warm_up_mapping(timeframe))],
+            description=text,
             group_name=GROUP,
             kinds={"postgres", "talib"},
             owners=["team:analysis"],
             tags={"timeframe": timeframe.value},
-            metadata={"dagster/table_name": table, "dagster/column_schema": columns},
+            metadata={
+                "dagster/table_name": f"public.{table.name}",
+                "dagster/column_schema": column_schema(table, words),
+                "dagster/column_lineage": column_lineage(bars, {"symbol": ["symbol"], **lineage}),
+            },
         )
 
     @dg.multi_asset(
@@ -87,19 +83,31 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
         specs=[
             spec(
                 keys[0],
-                "public.bar_indicators",
-                f"Values of every enabled indicator on each closed {timeframe} bar, on split-adjusted prices. Each is "
-                "fed from a fixed first bar, so that live and batch give the same bits. `daily_indicators` has the "
-                "latest values. Formulas and parameters: docs/indicators.md, rows of `indicator_definitions`.",
-                _VALUE_COLUMNS,
+                BAR_INDICATORS,
+                INDICATOR_COLUMNS,
+                {"time": [key], "values": VALUES},
+                f"Indicator values of each closed {timeframe} bar, on split-adjusted prices. Each indicator is fed "
+                "from a fixed first bar, so that live and batch give the same bits. Table `daily_indicators` has "
+                "the latest values. Rows of `indicator_definitions` decide which run, with which parameters."
+                + _links(timeframe)
+                + "Enabled from the start, where *p* is the close, *n* the period, TR the true range:\n\n"
+                + as_rows("indicator", INDICATOR_FORMULAS)
+                + "\n\nSources, first values and pictures: docs/indicators.md.",
             ),
             spec(
                 keys[1],
-                "public.daily_patterns",
-                f"Patterns detected on closed {timeframe} bars, dated at the bar that confirms them. A detection that "
-                "does not hold after a correction is marked as retracted, never deleted. Rules with pictures: "
-                "docs/patterns.md; parameters: rows of `pattern_definitions`.",
-                _PATTERN_COLUMNS,
+                DAILY_PATTERNS,
+                PATTERN_COLUMNS,
+                {"detection_timestamp": [key], "bar_time": [key]}
+                | dict.fromkeys(("pattern_type", "direction", "confidence", "pattern_data", "levels"), VALUES),
+                f"Patterns found on closed {timeframe} bars, dated at the bar that confirms them. A detection that "
+                "does not hold after a correction is marked as retracted, never deleted. Each partition shows a "
+                "picture of its newest bars with the detections. Rows of `pattern_definitions` decide which patterns "
+                "are sought, with which parameters."
+                + _links(timeframe)
+                + "Enabled from the start:\n\n"
+                + as_rows("pattern", PATTERN_RULES)
+                + "\n\nThe other patterns, how confidence is graded, and pictures: docs/patterns.md.",
             ),
         ],
         partitions_def=grid.definition,
@@ -153,6 +161,14 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
 
 def _unit(view: PartitionView) -> Literal["m", "D"]:
     return "m" if view.bars.timeframe.is_intraday else "D"
+
+
+def _links(timeframe: Timeframe) -> str:
+    page = f"/assets/{patterns_asset(timeframe)}?view=checks&checkDetail=up_to_date"
+    return (
+        "\n\nMaterialising does what is missing or stale in the chosen partitions, indicators and patterns together. "
+        f"Whether anything is: check [up_to_date]({page}).\n\n"
+    )
 
 
 def _picture(view: PartitionView, title: str) -> Metadata:

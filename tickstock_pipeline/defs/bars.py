@@ -16,28 +16,19 @@ from tickstock_pipeline.batch.imports import Following, import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.quality import held_back
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.defs.explanations import BAR_COLUMNS, VALUES, column_lineage, column_schema
 from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.ingestion import record_imported
+from tickstock_pipeline.storage.tables import BARS, key_column
 
 GROUP = "bars"
 IMPORT_DEPTH = {Timeframe.MINUTE: 0, Timeframe.DAILY: 1}
 ROLL_UP_DEPTH = {Timeframe.HOURLY: 1, Timeframe.WEEKLY: 2, Timeframe.MONTHLY: 2}
 
-_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("symbol", "text", "As the exchange lists it"),
-        dg.TableColumn("open", "double precision", "First price of the interval, as traded"),
-        dg.TableColumn("high", "double precision", "Highest price"),
-        dg.TableColumn("low", "double precision", "Lowest price"),
-        dg.TableColumn("close", "double precision", "Last price"),
-        dg.TableColumn("volume", "bigint", "Shares"),
-        dg.TableColumn("source", "text", "The provider, or `derived:<finer timeframe>`"),
-    ]
-)
 _KEYED_BY = {
     Timeframe.MINUTE: "the instant at which the interval starts, in UTC",
     Timeframe.HOURLY: "the instant at which the interval starts, in UTC, on the hour of the exchange's clock",
@@ -98,12 +89,13 @@ def _import_asset(
     grid: Grid, timeframe: Timeframe, depth: int, tracker_of: TrackerOf, pool: str | None
 ) -> dg.AssetsDefinition:
     description = (
-        f"Bars ({timeframe}) from the configured provider, keyed by {_KEYED_BY[timeframe]}. Prices are as traded. A "
-        "bar that breaks a rule goes to `quarantined_bars` with its reason. Materialising again fetches again and "
-        "writes only what differs."
+        f"Bars ({timeframe}) imported from the provider, as traded. Keyed by {_KEYED_BY[timeframe]}. Materialising "
+        "imports the chosen symbols and years, or imports them again: only what differs is written. A bar that breaks "
+        "a rule goes to table `quarantined_bars` with its reason."
     )
     if timeframe is Timeframe.DAILY:
         description += " A session without a bar of the provider's is filled from its minutes, where they are stored."
+    description += _links(timeframe)
 
     @dg.multi_asset(
         name=f"import_{timeframe}",
@@ -143,8 +135,9 @@ def _import_asset(
 
 def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: TrackerOf) -> dg.AssetsDefinition:
     description = (
-        f"Bars ({timeframe}) rolled up from {timeframe.derived_from} bars, keyed by {_KEYED_BY[timeframe]}. A bar is "
-        "written when its period has ended. A partition whose finer bars have not changed since is left alone."
+        f"Bars ({timeframe}) made from {timeframe.derived_from} bars. Keyed by {_KEYED_BY[timeframe]}. Open is the "
+        "first one's, high the highest, low the lowest, close the last one's, volume the sum. A bar is written when "
+        "its period has ended. A partition whose finer bars have not changed since is left alone." + _links(timeframe)
     )
 
     @dg.multi_asset(
@@ -166,18 +159,35 @@ def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: Tra
     return roll_up_asset
 
 
+def _links(timeframe: Timeframe) -> str:
+    checks = f"/assets/{bars_asset(timeframe)}?view=checks&checkDetail="
+    return (
+        f"\n\nWhat is missing: check [completeness]({checks}completeness). What is late: check "
+        f"[freshness]({checks}freshness)."
+    )
+
+
 def _spec(timeframe: Timeframe, description: str) -> dg.AssetSpec:
-    source = timeframe.derived_from
-    finer = [] if source is None else [dg.AssetDep(bar_asset_key(source), partition_mapping=roll_up_mapping(timeframe))]
+    table, key = BARS[timeframe], key_column(timeframe).name
+    metadata: dict[str, object] = {
+        "dagster/table_name": f"public.{table.name}",
+        "dagster/column_schema": column_schema(table, {**BAR_COLUMNS, key: _KEYED_BY[timeframe].capitalize()}),
+    }
+    deps = []
+    if timeframe.derived_from is not None:
+        source = bar_asset_key(timeframe.derived_from)
+        deps.append(dg.AssetDep(source, partition_mapping=roll_up_mapping(timeframe)))
+        used = {"symbol": ["symbol"], key: [key_column(timeframe.derived_from).name]}
+        metadata["dagster/column_lineage"] = column_lineage(source, used | {name: [name] for name in VALUES})
     return dg.AssetSpec(
         bar_asset_key(timeframe),
-        deps=finer,
+        deps=deps,
         description=description,
         group_name=GROUP,
         kinds={"postgres"},
         owners=["team:market-data"],
         tags={"timeframe": timeframe.value},
-        metadata={"dagster/table_name": f"public.ohlcv_{timeframe}", "dagster/column_schema": _COLUMNS},
+        metadata=metadata,
     )
 
 

@@ -45,7 +45,9 @@ def _staleness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         asset=patterns_key(timeframe),
         name="up_to_date",
         description="Every stored bar is analysed with the definitions that are enabled now. A partition stays green "
-        "after its first materialisation; this is what tells that it is stale. Materialise the partitions named.",
+        "after its first materialisation; this is what tells that it is stale. The schedule catch_up does what is "
+        "named here within minutes; materialise the partitions, or run `tickstock backfill`, to have it done now. "
+        "`by_year` and `stale_partitions` count bars; `failed` says why a partition could not be analysed.",
     )
     def up_to_date(database: Database) -> dg.AssetCheckResult:
         with database.engine.connect() as connection:
@@ -79,7 +81,8 @@ def _sanity_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         # what is computed from a wrong bar is wrong as well
         blocking=True,
         description="high >= max(open, close), low <= min(open, close), prices > 0 and finite, volume >= 0. PostgreSQL "
-        "enforces this; the check sees that it still does, and warns of bars that were quarantined instead. It blocks "
+        "enforces this; the check sees that it still does, and warns of bars that were quarantined instead: table "
+        "`quarantined_bars` has each with its reason. It blocks "
         "what follows in a run that materialises a partition with a wrong bar; such a partition fails in every run.",
     )
     def ohlc_sanity(context: dg.AssetCheckExecutionContext, database: Database) -> dg.AssetCheckResult:
@@ -166,7 +169,8 @@ def _freshness_check(timeframe: Timeframe) -> dg.AssetChecksDefinition:
         name="freshness",
         description="Each active symbol that has bars has those of the newest session, week or month that has ended on "
         "the exchange, half days and holidays considered. A symbol whose history at the provider has ended is measured "
-        "by its last day.",
+        "by its last day. `newest_bars` names the newest bar of those that are behind; materialise their year, or run "
+        "`tickstock import`.",
     )
     def freshness_check(database: Database, market: Market) -> dg.AssetCheckResult:
         with database.engine.connect() as connection:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from tickstock_pipeline.batch.assets import bars_asset, indicators_asset, patterns_asset
+from tickstock_pipeline.defs.analysis import GROUP as ANALYSIS
 from tickstock_pipeline.defs.automation import LEAST_SECONDS_BETWEEN_TICKS, switched_off
+from tickstock_pipeline.defs.bars import GROUP as BARS
 from tickstock_pipeline.defs.partitions import SYMBOLS
 from tickstock_pipeline.defs.resources import Database
 from tickstock_pipeline.imports.advance import KnownRun, advance_jobs
@@ -18,7 +19,6 @@ from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.stages import step_of
 from tickstock_pipeline.imports.status import StatusPublisher, redis_client
 from tickstock_pipeline.imports.tracker import JobTracker
-from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.job_progress import RunState
 from tickstock_pipeline.storage.jobs import read_job
@@ -34,17 +34,16 @@ _ENDED = {
     dg.DagsterRunStatus.FAILURE: RunState.FAILED,
     dg.DagsterRunStatus.CANCELED: RunState.CANCELED,
 }
-MATERIALISED_ASSETS = [
-    dg.AssetKey(name(timeframe)) for name in (bars_asset, indicators_asset, patterns_asset) for timeframe in Timeframe
-]
+EVERY_ASSET = dg.AssetSelection.groups(BARS, ANALYSIS)
 
 
 @dg.sensor(
-    target=dg.AssetSelection.assets(*MATERIALISED_ASSETS),
+    target=EVERY_ASSET,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=LEAST_SECONDS_BETWEEN_TICKS,
     description="Turns accepted import jobs into runs over exactly their partitions, stage by stage, and notes what "
-    "became of them. What a killed run has left over is asked for again.",
+    "became of them. What a killed run has left over is asked for again. All runs of a job carry the tag "
+    "tickstock/job_id: click it to see them together. Switched off, jobs are accepted and wait.",
 )
 def import_jobs(context: dg.SensorEvaluationContext, database: Database) -> dg.SensorResult | dg.SkipReason:
     """One look at all jobs under way."""

@@ -16,7 +16,7 @@ from tickstock_pipeline.defs.automation import (
     symbols_on_grid,
 )
 from tickstock_pipeline.defs.bars import bar_asset_key
-from tickstock_pipeline.defs.import_jobs import MATERIALISED_ASSETS
+from tickstock_pipeline.defs.import_jobs import EVERY_ASSET
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.defs.under_way import UnderWay
 from tickstock_pipeline.settings import Settings
@@ -30,12 +30,14 @@ _REPORTS_AT_ONCE = 25
 
 @dg.sensor(
     name=NAME,
-    target=dg.AssetSelection.assets(*MATERIALISED_ASSETS),
+    target=EVERY_ASSET,
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=LEAST_SECONDS_BETWEEN_TICKS,
-    description="Sees bars that no run of Dagster's wrote, by a position in the ledger of bars that is exact whatever "
-    "commits in which order. Reports them as materialisations, once a session and partition, and asks for the roll-ups "
-    "and the analysis that they lack and that nobody else is about to do.",
+    description="Sees bars that no run of Dagster's wrote: the live path, another program, a person with SQL. Reports "
+    "them as materialisations, once a session and partition, and asks for the roll-ups and the analysis that they lack "
+    "and that nobody else is about to do. The cursor is a position in the ledger of bars that is exact whatever "
+    "commits in which order; clearing it makes the sensor look at everything once. Switched off, bars of others are "
+    "seen by the schedule catch_up only, and are not reported.",
 )
 def new_bars(
     context: dg.SensorEvaluationContext, database: Database, market: Market

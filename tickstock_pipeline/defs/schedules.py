@@ -11,7 +11,7 @@ from tickstock_pipeline.batch.assets import bars_asset
 from tickstock_pipeline.batch.due_imports import due_days
 from tickstock_pipeline.batch.ranges import PartitionRange
 from tickstock_pipeline.defs.automation import digest, run_requests, switched_off, symbols_on_grid
-from tickstock_pipeline.defs.import_jobs import MATERIALISED_ASSETS
+from tickstock_pipeline.defs.import_jobs import EVERY_ASSET
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.defs.under_way import UnderWay
 from tickstock_pipeline.market.timeframe import Timeframe
@@ -21,13 +21,11 @@ from tickstock_pipeline.storage.tables import BAR_LEDGER
 CATCH_UP = "catch_up"
 AFTER_CLOSE = "after_close"
 
-_EVERY_ASSET = dg.AssetSelection.assets(*MATERIALISED_ASSETS)
-
 
 @dg.schedule(
     name=CATCH_UP,
     cron_schedule="*/5 * * * *",
-    target=_EVERY_ASSET,
+    target=EVERY_ASSET,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every five minutes, asks the ledger what is not rolled up or not analysed, and asks for runs over "
     "exactly that, ten at most. Left out is what a run, a job or a live worker is about to do, what failed a moment "

@@ -72,6 +72,20 @@ def test_the_running_instance_is_found_without_any_url(settings: Settings, ticks
     assert tickstock("env").exit_code == 1
 
 
+def test_the_programs_that_back_up_are_those_of_the_embedded_server(settings: Settings, tmp_path: Path) -> None:
+    with running_services(settings):
+        outcome = shell(
+            'eval "$(tickstock env)" && psql --no-psqlrc -Atc "SHOW server_version" '
+            "&& pg_dump --file=dump.sql && tail dump.sql",
+            tmp_path,
+            TICKSTOCK_HOME=str(settings.home),
+        )
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.startswith("18.")
+    assert "PostgreSQL database dump complete" in outcome.stdout
+
+
 def test_a_configured_url_wins_over_the_running_instance(settings: Settings, tickstock: Run, monkeypatch: Any) -> None:
     monkeypatch.setenv("TICKSTOCK_HOME", str(settings.home))
     monkeypatch.setenv("TICKSTOCK_REDIS_URL", "redis://elsewhere:6379/3")
