@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline.market.timeframe import Timeframe
 
-LOCK_WAIT_MS = 100
+LOCK_WAIT_MS = 200
 
 MOST_WAITS = 24
 """So often does a batch wait for locks while the symbol to blame is looked for; what is not stored then waits as well.

@@ -131,6 +131,20 @@ def test_bars_whose_analysis_the_database_refuses_are_stored_without_it(
     assert table(engine, "SELECT symbol, n_bars FROM analysis_coverage WHERE timeframe = '1min'") == [("AAPL", 20)]
 
 
+def test_a_slice_of_series_whose_results_are_refused_is_one_failure(
+    engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE bar_indicators ADD CONSTRAINT not_bad CHECK (symbol NOT LIKE 'BAD%')"))
+    worker = make_worker()
+    stream.append([live(minutes(f"BAD{number}", "2026-03-02", "2026-03-02")[:1])[0] for number in range(5)])
+    worker.turn()
+    worker.turn()
+    assert len(table(engine, "SELECT 1 FROM live_backlog")) == 5
+    assert worker.breaker.errors_last_minute == 1
+    assert worker.breaker.state == "closed"
+
+
 def test_a_series_that_somebody_else_is_analysing_waits_and_holds_up_nobody(
     engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
 ) -> None:
