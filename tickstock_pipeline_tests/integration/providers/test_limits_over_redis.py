@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from tickstock_pipeline.errors import RateLimitedError
 from tickstock_pipeline.providers.limits import RequestBudget, budget_of, request_budget, window_of
+from tickstock_pipeline.providers.windows import SharedWindows
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.settings import Settings
 
@@ -230,3 +231,15 @@ def test_the_day_of_a_free_account_lasts_a_day(redis_settings: Settings) -> None
         shared.acquire()
     assert window_of(RateLimitItemPerMinute(5)).seconds > 60
     assert refused.value.retry_after_seconds == pytest.approx(86400, rel=0.01)
+
+
+def test_a_slot_that_nobody_waits_for_any_more_is_given_to_the_next(redis_url: str) -> None:
+    window = window_of(RateLimitItemPerMinute(1))
+    one, other = (SharedWindows(redis_url, "given-back", [window]) for _ in range(2))
+    assert one.reserve(0.0).wait == 0
+    waited_for = one.reserve(300.0)
+    assert waited_for.wait > 50
+
+    one.give_back(waited_for)
+
+    assert other.reserve(300.0).wait <= waited_for.wait
