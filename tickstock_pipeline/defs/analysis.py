@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.batch.analysis import analyse_partitions, stale_partitions
 from tickstock_pipeline.batch.assets import indicators_asset, patterns_asset
 from tickstock_pipeline.batch.fetching import CANCELLED
+from tickstock_pipeline.batch.isolation import apart
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.views import PartitionView, view_partitions
 from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, TrackerOf, bar_asset_key, nobody
@@ -150,7 +151,17 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
                 "first_bar": str(np.datetime_as_string(view.first, unit=unit)),
                 "last_bar": str(np.datetime_as_string(view.last, unit=unit)),
             }
-            return facts if key != keys[1] else {**facts, **_picture(view, outcome.partition.key)}
+            if key != keys[1]:
+                return facts
+            title = outcome.partition.key
+            # a picture that cannot be drawn must not make fifty partitions fail that are stored
+            (picture,) = apart(
+                [view],
+                lambda some: [_picture(some[0], title)],
+                lambda _, reason: [{"picture": reason}],
+                lambda _: f"drawing {title}",
+            )
+            return {**facts, **picture}
 
         report(context, keys, outcomes, metadata)
         for key in keys:

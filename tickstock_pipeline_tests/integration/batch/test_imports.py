@@ -356,11 +356,29 @@ def test_bars_are_written_while_later_symbols_are_still_fetched(engine):
     assert seen[0] >= 10_000
 
 
-def test_an_error_of_the_program_ends_the_import(engine):
-    provider = ArrayProvider([days("A", FIRST, LAST)])
-    provider.before_answer = lambda symbol: (_ for _ in ()).throw(ZeroDivisionError)
+def test_an_error_of_the_program_fails_the_symbol_that_it_is_met_on_and_is_in_the_log(engine, caplog):
+    provider = ArrayProvider([days("A", FIRST, LAST), days("B", FIRST, LAST)])
 
-    with pytest.raises(ZeroDivisionError):
+    def stumble(symbol: str) -> None:
+        if symbol == "A":
+            raise ZeroDivisionError
+
+    provider.before_answer = stumble
+
+    outcomes = run(engine, provider, partitions("A", "B"))
+
+    assert {one.partition.symbol: one.error for one in outcomes if one.status is Status.FAILED} == {
+        "A": "ZeroDivisionError"
+    }
+    assert {one.partition.symbol for one in outcomes if one.status is Status.WRITTEN} == {"B"}
+    assert "in stumble" in caplog.text
+
+
+def test_what_is_no_symbols_fault_ends_the_import(engine):
+    provider = ArrayProvider([days("A", FIRST, LAST)])
+    provider.before_answer = lambda symbol: (_ for _ in ()).throw(MemoryError)
+
+    with pytest.raises(MemoryError):
         run(engine, provider, partitions("A"))
 
 

@@ -2,6 +2,7 @@
 
 import dagster as dg
 import pytest
+from dagster._daemon.sensor import MIN_INTERVAL_LOOP_TIME
 
 from tickstock_pipeline.definitions import defs
 from tickstock_pipeline.settings import AUTOMATIONS
@@ -80,3 +81,9 @@ def test_every_automation_runs_by_default_and_says_what_it_does():
     for one in found.values():
         assert one.default_status.value == "RUNNING"
         assert len(one.description) > 80
+
+
+def test_sensors_ask_for_less_than_the_daemons_own_interval():
+    # one that asks for just that is found to come too early at every other look, and ticks half as often
+    for sensor in defs.get_repository_def().sensor_defs:
+        assert sensor.minimum_interval_seconds < MIN_INTERVAL_LOOP_TIME
