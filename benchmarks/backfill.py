@@ -37,6 +37,7 @@ PAGE_SYMBOLS, PAGE_YEARS = 1000, 10
 PROBES = 5
 
 _PROCESSES = ("daemon", "webserver", "code-server")
+"""Runs are children of the code server's."""
 _SETTINGS = {
     # one that cannot list its symbols, so that nothing is imported
     "TICKSTOCK_PROVIDER": "polygon",
@@ -49,7 +50,7 @@ _LONGEST_S = 1800.0
 
 @dataclass
 class Waited:
-    """Seconds since the launch; megabytes at most, by process."""
+    """Seconds since the launch; by process, megabytes at most and seconds of a processor."""
 
     bars: int = 0
     partitions: int = 0
@@ -59,6 +60,7 @@ class Waited:
     over: float = 0.0
     status: str = ""
     memory: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, float] = field(default_factory=dict)
 
 
 def measure(n_symbols: int = SYMBOLS, years: Sequence[int] = YEARS) -> list[Table]:
@@ -97,6 +99,7 @@ def _backfill(
     orchestrator.add_symbols([bars.symbol for bars in series])
     choice = choose(engine, [Timeframe.DAILY], first_year=LAST_YEAR - n_years + 1)
     waited = Waited(choice.bars, sum(map(len, choice.stale.values())))
+    processor = {name: instance.processor_s(name) for name in _PROCESSES}
     begin = time.monotonic()
     launched = launch(engine, orchestrator, [Timeframe.DAILY], choice)
     for progress in orchestrator.watch(launched.backfill_id):
@@ -112,6 +115,7 @@ def _backfill(
         if not waited.green and progress.targeted and progress.materialized == progress.targeted:
             waited.green = now
     waited.over, waited.status = time.monotonic() - begin, progress.status
+    waited.processor = {name: instance.processor_s(name) - before for name, before in processor.items()}
     return waited
 
 
@@ -213,6 +217,7 @@ def _backfill_table(n_symbols: int, years: Sequence[int], backfills: Sequence[Wa
         "all partitions green": [f"{one.green:.0f}" for one in backfills],
         "the backfill is over": [f"{one.over:.0f}, {one.status}" for one in backfills],
         **{f"{name}, MB at most": [f"{one.memory[name]:.0f}" for one in backfills] for name in _PROCESSES},
+        **{f"{name}, processor": [f"{one.processor[name]:.0f}" for one in backfills] for name in _PROCESSES},
     }
     for name, values in rows.items():
         table.add_row(name, *values)

@@ -38,6 +38,11 @@ class Instance:
         """Resident memory of one of its processes, without its children."""
         return float(psutil.Process(self.services.processes[name].pid).memory_info().rss) / _MEGABYTE
 
+    def processor_s(self, name: str) -> float:
+        """Seconds of a processor that one of its processes has taken, with those of its children that have ended."""
+        used = psutil.Process(self.services.processes[name].pid).cpu_times()
+        return float(used.user + used.system + used.children_user + used.children_system)
+
 
 @contextmanager
 def running_instance(variables: Mapping[str, str]) -> Iterator[Instance]:
