@@ -15,7 +15,10 @@ from tickstock_pipeline.storage.tables import METADATA
 
 DOCS = Path(__file__).parents[3] / "docs"
 GRAPH = defs.resolve_asset_graph()
-ASSETS = {key.to_user_string(): GRAPH.get(key) for key in GRAPH.get_all_asset_keys()}
+# in an order that is the same in each process that collects the tests
+ASSETS = {
+    name: GRAPH.get(dg.AssetKey(name)) for name in sorted(key.to_user_string() for key in GRAPH.get_all_asset_keys())
+}
 ONE_LINE = 75
 """Characters of a description that the catalog shows."""
 
