@@ -88,10 +88,14 @@ class HeldUp:
         return sorted(new)
 
     def clear(self, timeframe: Timeframe, symbols: Iterable[str]) -> None:
-        """These series have been stored, or are no longer ours."""
+        """These series have been stored, or will be read again."""
         if self._again:
             for symbol in symbols:
                 self._again.pop((timeframe, symbol), None)
+
+    def keep(self, is_ours: Callable[[str], bool]) -> None:
+        """Forget the symbols that are no longer ours."""
+        self._again = {key: again for key, again in self._again.items() if is_ours(key[1])}
 
     def must_wait(self, timeframe: Timeframe, symbol: str) -> bool:
         """Whether it is too early to try the series again."""

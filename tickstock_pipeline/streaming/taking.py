@@ -115,7 +115,7 @@ class BarTaker:
             deferred |= stored.deferred
             held_up |= stored.held_up
             n_written += len(stored.written)
-            self._judge(stored, free, sum(map(len, noted.values())))
+            self._judge(stored, free, noted)
             self._publish(intake, stored, free)
             self._saw(stored.written)
         self._park(intake, held_up)
@@ -163,11 +163,13 @@ class BarTaker:
         reason = intake.refused[0][1].reason
         _logger.warning("quarantined bars=%d reason=%s", len(intake.refused), reason)
 
-    def _judge(self, stored: Stored, rows: dict[str, list[BarRow]], n_inserted: int) -> None:
+    def _judge(self, stored: Stored, rows: dict[str, list[BarRow]], inserted: dict[str, list[int]]) -> None:
         tally = self._tally
+        left = stored.deferred | stored.held_up
+        n_taken = sum(len(some) for given in (rows, inserted) for symbol, some in given.items() if symbol not in left)
         tally.unanalysed_bars += stored.n_unanalysed
         # Of what another program stored, more may be analysed than entries have told of so far.
-        tally.repeats += max(sum(map(len, rows.values())) + n_inserted - len(stored.written), 0)
+        tally.repeats += max(n_taken - len(stored.written), 0)
         if stored.n_patterns:
             tally.patterns += stored.n_patterns
             tally.last_pattern_at = time.time()

@@ -195,6 +195,7 @@ class LiveWorker:
             self._unclaimed -= turnover.lost
             self._claimed = [one for one in self._claimed if one.shard not in turnover.lost]
             self._taker.forget(turnover.lost)
+            self.desk.held_up.keep(self.desk.holds)
             self._background.forget(turnover.lost)
         if turnover.gained:
             _logger.info("shards come=%s", ",".join(map(str, sorted(turnover.gained))))
