@@ -26,7 +26,7 @@ class PlanHistory:
 
     def __init__(self, provider: HistoricalProvider, timeframe: Timeframe, until: date) -> None:
         self._provider = provider
-        self._timeframe = timeframe
+        self.timeframe = timeframe
         self._until = until
         self._begins: dict[str, date] = {}
         self._found: date | None = None
@@ -56,8 +56,8 @@ class PlanHistory:
     def _from(self, symbol: str, first: date, last: date) -> FetchedBars:
         start = max(first, self._begins.get(symbol, first))
         if start > last:
-            return FetchedBars(empty_bars(symbol, self._timeframe))
-        return self._provider.fetch_bars(symbol, self._timeframe, start, last)
+            return FetchedBars(empty_bars(symbol, self.timeframe))
+        return self._provider.fetch_bars(symbol, self.timeframe, start, last)
 
     def _first_granted(self, symbol: str, refused: date) -> date:
         hint = self._found
@@ -65,7 +65,7 @@ class PlanHistory:
             return hint
         granted = self._until
         # a symbol that the plan lacks altogether is refused now as well
-        self._provider.fetch_bars(symbol, self._timeframe, granted, granted)
+        self._provider.fetch_bars(symbol, self.timeframe, granted, granted)
         while granted - refused > _DAY:
             middle = refused + (granted - refused) / 2
             if self._is_granted(symbol, middle):
@@ -77,7 +77,7 @@ class PlanHistory:
     def _is_granted(self, symbol: str, day: date) -> bool:
         try:
             # a day without a session is not asked for; a holiday and a weekend are four of them at most
-            self._provider.fetch_bars(symbol, self._timeframe, day, min(day + 6 * _DAY, self._until))
+            self._provider.fetch_bars(symbol, self.timeframe, day, min(day + 6 * _DAY, self._until))
         except NotInPlanError:
             return False
         return True
