@@ -192,7 +192,7 @@ def _count_table(samples: _Samples, rates: list[int], sent: Set[Key], published:
         ("minutes sent", f"{len(sent):,}"),
         ("minutes lost or different in the table", f"{len(found.differences):,}"),
         ("minutes not published", f"{len(sent - published):,}"),
-        ("feed: events", feed["events"]),
+        ("feed: events of both, as it showed last", feed["events"]),
         ("feed: messages that waited, at most", feed["queue_deepest"]),
         ("feed: seconds that reading waited", feed["blocked_seconds"]),
         ("feed: from receipt to the stream, p99 of 2,000, ms", feed["stream_p99_ms"]),

@@ -181,10 +181,12 @@ class Feed:
         while True:
             messages = await self.inbox.take(_TICK_S)
             deliveries: list[Delivery] = []
+            received_at: list[float] = []
             for message in messages:
                 if isinstance(message.payload, Delivery):
                     deliveries.append(message.payload)
                 else:
+                    received_at.append(message.at)
                     reading = self._read(message)
                     self._quotes |= reading.quotes
                     if reading.bars:
@@ -193,7 +195,7 @@ class Feed:
             if closed:
                 deliveries.append(Delivery(closed, Origin.LIVE, time.time(), self._source.via))
             if deliveries:
-                await self.writer.write(deliveries, [message.at for message in messages])
+                await self.writer.write(deliveries, received_at)
             await self.writer.check_redis()
 
     def _read(self, message: Message) -> Reading:

@@ -231,7 +231,7 @@ class GapFiller:
         self.filling.problem = ""
         if bars:
             _logger.info("gap filled symbol=%s bars=%d since=%s", symbol, len(bars), since)
-            await self._inbox.put(Delivery(bars, Origin.FILL, asked_at, self._via))
+            await self._inbox.put_aside(Delivery(bars, Origin.FILL, asked_at, self._via))
 
     def _missing(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> list[LiveBar]:
         first, last = days_of_gap(since, self._now())

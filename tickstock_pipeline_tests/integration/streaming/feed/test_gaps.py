@@ -19,6 +19,8 @@ Minutes = dict[str, Bars]
 
 def send(server: ReplayServer, bars: Bars) -> None:
     """One minute over the socket, so that the feed knows what time it is on the market."""
+    # a client is connected once it has asked for its topics, which the server may not have read yet
+    assert server.stream.wait_for_subscribers()
     server.stream.send_minutes(bars)
 
 

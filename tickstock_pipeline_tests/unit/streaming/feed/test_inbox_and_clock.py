@@ -35,6 +35,49 @@ def test_a_full_inbox_makes_its_reader_wait_and_says_for_how_long() -> None:
     asyncio.run(run())
 
 
+def test_what_was_missed_before_comes_a_little_at_a_time_after_what_happens_now() -> None:
+    async def run() -> None:
+        inbox = Inbox()
+
+        async def fill() -> None:
+            for number in range(20):
+                await inbox.put_aside(number)
+
+        filling = asyncio.create_task(fill())
+        # one that waits is woken by either
+        taken = [message.payload for message in await inbox.take(1.0)]
+        assert taken == [0]
+        order = []
+        for number in range(1, 20):
+            await inbox.put(f"live {number}")
+            order += [message.payload for message in await inbox.take(1.0)]
+        await filling
+
+        assert order == [one for number in range(1, 20) for one in (f"live {number}", number)]
+        assert inbox.n_put == 19
+        assert await inbox.take(0.001) == []
+
+    asyncio.run(run())
+
+
+def test_who_fills_waits_until_some_of_it_is_done() -> None:
+    async def run() -> None:
+        inbox = Inbox()
+        filling = asyncio.gather(*(inbox.put_aside(number) for number in range(50)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not filling.done()
+
+        taken = [message.payload for _ in range(50) for message in await inbox.take(1.0)]
+
+        await filling
+        assert taken == list(range(50))
+        # reading has waited for nothing of it
+        assert (inbox.blocked_s, inbox.deepest) == (0.0, 0)
+
+    asyncio.run(run())
+
+
 def test_an_empty_inbox_gives_nothing_after_the_wait() -> None:
     assert asyncio.run(Inbox().take(0.001)) == []
 
