@@ -163,7 +163,9 @@ def jobs(tour: Tour) -> None:
 
 def lineage(tour: Tour) -> None:
     """What a pattern is computed from."""
-    tour.open("Catalog", "patterns_daily", "Lineage")
+    tour.open("Catalog", "patterns_daily", "Checks")
+    # the first of this name is the page of all assets
+    tour.page.get_by_text("Lineage", exact=True).last.click()
     tour.press("All")
     tour.wait_for("ohlcv_1min")
     tour.picture("lineage")
