@@ -64,23 +64,24 @@ class Tour:
         link = self.page.get_by_role("link").filter(has=self.page.get_by_text(name, exact=True))
         link.or_(self.page.get_by_role("tab").or_(self.page.get_by_role("link")).filter(has_text=words)).first.click()
 
-    def press(self, name: str, within: Locator | None = None, *, exact: bool = False) -> None:
-        """A button."""
-        (within or self.page).get_by_role("button", name=name, exact=exact).first.click()
+    def press(self, name: str, within: Locator | None = None) -> None:
+        """A button; three dots behind its name say that it asks for more."""
+        words = re.compile(rf"^{re.escape(name)}…?$")
+        (within or self.page).get_by_role("button").filter(has_text=words).first.click()
 
     def wait_for(self, words: str) -> None:
         """Return once the page shows ``words``."""
-        self.page.get_by_text(words).first.wait_for()
+        self.page.get_by_text(words).locator("visible=true").first.wait_for()
 
     @property
     def dialog(self) -> Locator:
         """The dialog in front."""
         return self.page.get_by_role("dialog").last
 
-    def picture(self, name: str) -> None:
-        """Save what is to be seen."""
+    def picture(self, name: str, *, height: int = SIZE["height"]) -> None:
+        """Save what is to be seen, down to ``height``."""
         self.page.wait_for_timeout(SETTLED_MS)
-        shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+        shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB").crop((0, 0, SIZE["width"], height))
         file = PICTURES / f"operations-{name}.png"
         shot.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
         if file.stat().st_size > LARGEST_BYTES:
@@ -90,7 +91,7 @@ class Tour:
 def automation(tour: Tour) -> None:
     """Switch an automation off, so that it does not do what is shown here, and see what another one did."""
     tour.open("Automation")
-    _switch(tour, "catch_up")
+    _switch(tour, "catch_up", on=False)
     tour.picture("automation")
     tour.page.get_by_role("link", name="new_bars").click()
     tour.wait_for("Latest tick")
@@ -106,14 +107,15 @@ def failed_import(tour: Tour) -> None:
     tour.picture("failed-runs")
     tour.page.locator("a[href^='/runs/']").filter(has_text=HEXADECIMAL).first.click()
     tour.wait_for("partitions failed")
-    tour.picture("failed-run")
+    # what comes below is a stack trace, with paths of this machine
+    tour.picture("failed-run", height=540)
 
 
 def missing(tour: Tour) -> None:
     """Execute the check that tells which bars are missing, and why."""
     tour.open("Catalog", "ohlcv_daily", "Checks")
     tour.page.get_by_text("completeness", exact=True).first.click()
-    tour.press("Execute", exact=True)
+    tour.press("Execute")
     tour.wait_for("gaps in 1 symbols")
     tour.picture("completeness")
 
@@ -122,7 +124,7 @@ def stale(tour: Tour) -> None:
     """Analysis is forgotten, as the page says; a check tells of it once it is executed."""
     forget_analysis()
     tour.open("Catalog", "patterns_daily", "Checks")
-    tour.press("Execute", exact=True)
+    tour.press("Execute")
     tour.wait_for("have no analysis that holds")
     tour.picture("check")
 
@@ -134,7 +136,6 @@ def backfill(tour: Tour) -> None:
     open_newest_backfill(tour)
     tour.wait_for("100% completed")
     tour.picture("backfill")
-    tour.open("Catalog", "patterns_daily", "Partitions")
     tour.page.goto(f"{tour.url}/assets/patterns_daily?view=partitions&partition={SYMBOL}%7C{YEAR}")
     tour.page.get_by_text("Show Markdown").first.click()
     tour.picture("picture")
@@ -143,7 +144,7 @@ def backfill(tour: Tour) -> None:
 def cancelled(tour: Tour) -> None:
     """Launch a backfill and cancel it."""
     tour.open("Catalog", "ohlcv_weekly")
-    launch(tour, SYMBOL, YEAR)
+    launch(tour, SYMBOL, "[2010...2012]")
     open_newest_backfill(tour)
     tour.page.locator("button:has([aria-label=expand_more])").last.click()
     tour.page.get_by_text("Cancel backfill").click()
@@ -162,7 +163,10 @@ def jobs(tour: Tour) -> None:
 
 def lineage(tour: Tour) -> None:
     """What a pattern is computed from."""
-    tour.open("Catalog", "patterns_daily", "Lineage")
+    tour.open("Catalog", "patterns_daily", "Checks")
+    # the first of this name is the page of all assets
+    tour.page.get_by_text("Lineage", exact=True).last.click()
+    tour.press("All")
     tour.wait_for("ohlcv_1min")
     tour.picture("lineage")
 
@@ -170,7 +174,7 @@ def lineage(tour: Tour) -> None:
 def switched_on(tour: Tour) -> None:
     """As it was."""
     tour.open("Automation")
-    _switch(tour, "catch_up")
+    _switch(tour, "catch_up", on=True)
 
 
 STEPS: tuple[Callable[[Tour], None], ...] = (
@@ -190,18 +194,17 @@ def launch(tour: Tour, symbol: str, years: str, picture: str | None = None) -> N
     """Fill in the dialog of Materialize, and launch."""
     tour.press("Materialize")
     confirm = tour.page.get_by_role("button", name="Confirm")
-    title = tour.page.get_by_text("Partition selection")
+    title = tour.page.get_by_text("Partition selection").locator("visible=true").first
     confirm.or_(title).first.wait_for()
     if confirm.is_visible():
         confirm.click()
     title.wait_for()
-    tour.page.get_by_text("Select a partition or create one").click()
-    tour.page.get_by_text(symbol, exact=True).last.click()
-    tour.page.keyboard.press("Escape")
-    box = tour.page.get_by_placeholder("ex: ")
-    box.fill(years)
-    box.press("Enter")
-    title.click()
+    tour.page.get_by_text("Select a partition or create one").locator("visible=true").first.click()
+    tour.page.get_by_text(symbol, exact=True).locator("visible=true").last.click()
+    elsewhere = tour.page.get_by_text("Launch runs to materialize").locator("visible=true").first
+    elsewhere.click()
+    tour.page.get_by_placeholder("ex: ").fill(years)
+    elsewhere.click()
     if picture:
         tour.picture(picture)
     tour.press("Launch backfill")
@@ -225,15 +228,15 @@ def forget_analysis() -> None:
     engine.dispose()
 
 
-def _switch(tour: Tour, name: str) -> None:
+def _switch(tour: Tour, name: str, *, on: bool) -> None:
     row = tour.page.locator("[data-index]").filter(has=tour.page.get_by_text(name, exact=True))
     # the first selects the row; the toggle can be used once its state is known
     switch = row.locator("input[type=checkbox]:not([disabled])").nth(1)
     switch.wait_for(state="attached")
-    was = switch.is_checked()
-    switch.locator("xpath=..").click()
-    tour.page.wait_for_timeout(SETTLED_MS)
-    if switch.is_checked() == was:
+    if switch.is_checked() is not on:
+        switch.locator("xpath=..").click()
+        tour.page.wait_for_timeout(SETTLED_MS)
+    if switch.is_checked() is not on:
         raise Error(f"the toggle of {name} has no effect")
 
 

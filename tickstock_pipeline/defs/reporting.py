@@ -65,11 +65,13 @@ def report(
                 context.add_asset_metadata(shown, asset_key=asset_key, partition_key=keys[outcome.partition])
     if failed:
         # Not a log line for each: a line is an event, and costs as much as a partition.
-        named = ", ".join(f"{outcome.partition.key} ({outcome.error})" for outcome in failed[:_NAMED_FAILURES])
+        named = ", ".join(
+            f"{outcome.partition.key} ({outcome.error.rstrip('.')})" for outcome in failed[:_NAMED_FAILURES]
+        )
         more = f" and {len(failed) - _NAMED_FAILURES} more" if len(failed) > _NAMED_FAILURES else ""
+        done = f" The other {len(outcomes) - len(failed)} are done." if len(outcomes) > len(failed) else ""
         raise dg.Failure(
-            description=f"{len(failed)} of {len(outcomes)} partitions failed: {named}{more}. "
-            f"The other {len(outcomes) - len(failed)} are done.",
+            description=f"{len(failed)} of {len(outcomes)} partitions failed: {named}{more}.{done}",
             metadata={"failed_partitions": dg.MetadataValue.json({o.partition.key: o.error for o in failed})},
             allow_retries=False,
         )

@@ -17,7 +17,10 @@ from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import current_revision, require_head
 
 _START = "Start everything with `tickstock up`."
-_BRING_UP_TO_DATE = "`tickstock up` brings it up to date, and so does a backfill of these partitions in Dagster."
+_BRING_UP_TO_DATE = (
+    "`tickstock up` brings it up to date; while it runs, the schedule catch_up does within minutes, and "
+    "`tickstock backfill` at once."
+)
 
 
 def check_servers(settings: Settings, running: RunningServices | None) -> Iterator[Finding]:
