@@ -26,6 +26,7 @@ from tickstock_pipeline.messaging.pattern_event import (
 )
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.outbox import Message
+from tickstock_pipeline.streaming.desk import Told
 from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline_tests.gateways import running_gateway
 
@@ -111,7 +112,7 @@ def publish_both(redis_url: str, payloads: Sequence[str]) -> None:
     channels = {"pattern_detected": PATTERNS, "pattern_retracted": PATTERNS_RETRACTED}
     messages = [Message(channels[json.loads(payload)["event_type"]], payload) for payload in payloads]
     with connect_redis(redis_url) as client:
-        Publisher(client).publish(1, messages)
+        Publisher(client).publish([Told(1, tuple(messages))])
 
 
 @contextmanager
