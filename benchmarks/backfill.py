@@ -140,10 +140,24 @@ def _new_bar(engine: sa.Engine, number: int) -> float:
         with engine.connect() as connection:
             found = connection.scalar(started_at, {"partition": f"{symbol}|{LAST_YEAR}"})
         if found is not None:
+            _rest(engine)
             # so that the next one comes at another moment of the sensor's interval
             time.sleep(7 * number % 5)
             return float(found) - committed
     raise RuntimeError(f"no run for {symbol}")
+
+
+def _rest(engine: sa.Engine) -> None:
+    """Return when no run is under way: the roll-ups of one bar must not keep the next bar's run waiting."""
+    active = sa.text(
+        "SELECT count(*) FROM dagster.runs WHERE status IN ('QUEUED', 'NOT_STARTED', 'STARTING', 'STARTED')"
+    )
+    quiet_since = time.monotonic()
+    while time.monotonic() - quiet_since < 15:
+        time.sleep(0.5)
+        with engine.connect() as connection:
+            if connection.scalar(active):
+                quiet_since = time.monotonic()
 
 
 def _pages(instance: Instance, engine: sa.Engine, orchestrator: Orchestrator) -> Table:
