@@ -157,7 +157,7 @@ def jobs(tour: Tour) -> None:
     tour.open("Jobs")
     tour.page.get_by_role("link", name="universe_refresh").click()
     tour.follow("Launchpad")
-    tour.press("Launch run")
+    tour.press("Launch Run")
     tour.wait_for("RUN_SUCCESS")
 
 
@@ -168,6 +168,8 @@ def lineage(tour: Tour) -> None:
     tour.page.get_by_text("Lineage", exact=True).last.click()
     tour.press("All")
     tour.wait_for("ohlcv_1min")
+    for _ in range(2):
+        tour.page.locator("button:has([aria-label=zoom_out])").click()
     tour.picture("lineage")
 
 
