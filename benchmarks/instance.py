@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -79,5 +78,6 @@ def running_instance(variables: Mapping[str, str]) -> Iterator[Instance]:
             assert services is not None
             yield Instance(f"http://127.0.0.1:{web_port}", services)
         finally:
-            up.send_signal(signal.SIGINT)
+            # a shell lets its background jobs ignore SIGINT
+            up.terminate()
             up.wait(120)
