@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.errors import LeaseLostError, StorageError
 from tickstock_pipeline.messaging.bar_stream import BarStream
 from tickstock_pipeline.storage import leases
+from tickstock_pipeline.streaming.held_up import LOCK_WAIT_MS
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
 
 
@@ -49,9 +50,9 @@ def test_every_change_of_hands_has_a_new_token(engine: sa.Engine) -> None:
         assert leases.acquire(connection, "c", [0]) == {}
     assert second[0] > first[0]
     with engine.begin() as connection, pytest.raises(LeaseLostError, match="taken over"):
-        leases.require_leases(connection, "a", first)
+        leases.require_leases(connection, "a", first, lock_wait_ms=LOCK_WAIT_MS)
     with engine.begin() as connection:
-        leases.require_leases(connection, "b", second)
+        leases.require_leases(connection, "b", second, lock_wait_ms=LOCK_WAIT_MS)
 
 
 def test_a_shard_cannot_change_hands_under_a_transaction_that_has_checked_it(engine: sa.Engine) -> None:
@@ -60,7 +61,7 @@ def test_a_shard_cannot_change_hands_under_a_transaction_that_has_checked_it(eng
         held = leases.acquire(connection, "a", [0])
     run_out(engine, "a")
     with engine.begin() as batch:
-        leases.require_leases(batch, "a", held)
+        leases.require_leases(batch, "a", held, lock_wait_ms=LOCK_WAIT_MS)
         with engine.begin() as other:
             assert leases.acquire(other, "b", [0]) == {}
     with engine.begin() as other:
@@ -99,4 +100,4 @@ def test_a_stalled_worker_gets_nothing_back_from_its_successor_of_the_same_name(
     assert len(successor.desk.leases) == 16
     assert not stalled.desk.leases
     with engine.begin() as connection, pytest.raises(LeaseLostError):
-        leases.require_leases(connection, "same", tokens)
+        leases.require_leases(connection, "same", tokens, lock_wait_ms=LOCK_WAIT_MS)
