@@ -1,7 +1,8 @@
 """What a worker does between batches, in slices: closed periods, series to analyse from stored bars, replay ahead.
 
 Order of importance: coarse bars whose period has closed; what was stored without analysis; series that a bar is
-expected of soon. A slice that goes on too long makes the next batch wait, so each stops after :data:`SLICE_S`.
+expected of soon. A bar that comes meanwhile waits for the end of the slice, so nothing new is begun after
+:data:`SLICE_S`, and what is begun is small: when an hour ends, a thousand symbols close it and are replayed for it.
 """
 
 import gc
@@ -27,9 +28,9 @@ from tickstock_pipeline.streaming.vital_signs import Tally
 
 _logger = logging.getLogger(__name__)
 
-SLICE_S = 0.1
+SLICE_S = 0.02
 _REPLAYED_AT_ONCE = 10
-_CLOSED_AT_ONCE = 200
+_CLOSED_AT_ONCE = 50
 _AGAIN_S = 0.2
 _HELD_UP_S = 2.0
 _FAILED_S = 60.0
@@ -123,7 +124,7 @@ class Background:
         deadline = self._clock() + SLICE_S
         self._close_periods(deadline)
         self._retry()
-        while self._breaker.state == "closed" and self._analyse_waiting() and self._clock() < deadline:
+        while self._breaker.state == "closed" and self._clock() < deadline and self._analyse_waiting():
             pass
 
     def replay_ahead(self) -> None:
