@@ -94,13 +94,16 @@ class BarReader:
 
         Parameters
         ----------
-        wait_ms : how long to wait for the first one, > 0
+        wait_ms : how long to wait for the first one; 0: not at all. A server at rest looks at its clock ten times a
+            second only, so that any other wait may last 100 ms
         at_most : from each shard
         """
         streams: dict[Any, Any] = {bar_stream(shard): ">" for shard in shards}
         with named_errors():
             try:
-                answer: Any = self._client.xreadgroup(BAR_GROUP, self._consumer, streams, count=at_most, block=wait_ms)
+                answer: Any = self._client.xreadgroup(
+                    BAR_GROUP, self._consumer, streams, count=at_most, block=wait_ms or None
+                )
             except redis.ResponseError as error:
                 self._make_groups_after(error, shards)
                 return []

@@ -60,13 +60,14 @@ class Background:
         self._tally = tally
         self._clock = clock
         self._looked_at = -_LOOK_S
+        self._has_more_to_close = False
         self._retries: dict[tuple[Timeframe, str], float] = {}
         self._n_frozen = 0
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is something to do right now, so that waiting for bars must be short."""
-        return bool(self._desk.book.n_waiting) and self._breaker.state == "closed"
+        """Whether there is something to do right now, so that bars are not waited for."""
+        return self._has_more_to_close or (bool(self._desk.book.n_waiting) and self._breaker.state == "closed")
 
     @property
     def has_work(self) -> bool:
@@ -148,16 +149,17 @@ class Background:
 
     def _close_periods(self, deadline: float) -> None:
         now = self._clock()
-        if now - self._looked_at < _LOOK_S or not len(self._desk.open_periods):
+        if not self._has_more_to_close and now - self._looked_at < _LOOK_S:
             return
         self._looked_at = now
+        self._has_more_to_close = False
         seen_at = time.time()
         held_up = self._desk.held_up
         for (timeframe, key), due in self._desk.open_periods.due(time.time_ns() // 1000, now).items():
             symbols = [symbol for symbol in due if not held_up.must_wait(timeframe, symbol)]
             for start in range(0, len(symbols), _CLOSED_AT_ONCE):
                 if self._clock() >= deadline:
-                    self._looked_at = -_LOOK_S
+                    self._has_more_to_close = True
                     return
                 stored = store_coarse(
                     self._desk,

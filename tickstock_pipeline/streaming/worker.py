@@ -43,8 +43,7 @@ _logger = logging.getLogger(__name__)
 _ENTRIES_A_SHARD = 256
 _CLAIMED_AT_ONCE = 4000
 _WAIT_MS = 200
-_WAIT_BUSY_MS = 1
-_WAIT_DEFERRED_MS = 20
+_DEFERRED_S = 0.02
 _LONGEST_BACK_OFF_S = 2.0
 _STRAY_MS = 5000
 # The server ends a transaction of ours that is idle: a stalled process must not hold locks for long.
@@ -214,9 +213,9 @@ class LiveWorker:
             return entries
         if not self._share.may_read:
             return entries
-        wait_ms = _WAIT_BUSY_MS if self._background.is_busy else _WAIT_MS
         if self._taker.deferred:
-            wait_ms = _WAIT_DEFERRED_MS
+            self._stop.wait(_DEFERRED_S)
+        wait_ms = 0 if self._taker.deferred or self._background.is_busy else _WAIT_MS
         return entries + self._reader.read(sorted(self.desk.leases), wait_ms=wait_ms, at_most=_ENTRIES_A_SHARD)
 
     def _keep_house(self, *, has_bars: bool) -> None:
