@@ -38,7 +38,7 @@ PROBES = 5
 
 _PROCESSES = ("daemon", "webserver", "code-server")
 """Runs are children of the code server's."""
-_SETTINGS = {
+SETTINGS = {
     # one that cannot list its symbols, so that nothing is imported
     "TICKSTOCK_PROVIDER": "polygon",
     "TICKSTOCK_POLYGON_API_KEY": "unused",
@@ -66,8 +66,8 @@ class Waited:
 def measure(n_symbols: int = SYMBOLS, years: Sequence[int] = YEARS) -> list[Table]:
     """Backfills of ``n_symbols`` symbols with so many years of days; then new bars; then pages of a large grid."""
     with (
-        running_instance(_SETTINGS) as instance,
-        _engine(instance) as engine,
+        running_instance(SETTINGS) as instance,
+        engine_of(instance) as engine,
         Orchestrator(instance.web_url, timeout_seconds=300) as orchestrator,
     ):
         backfills = [_backfill(instance, engine, orchestrator, n_symbols, count) for count in years]
@@ -77,7 +77,7 @@ def measure(n_symbols: int = SYMBOLS, years: Sequence[int] = YEARS) -> list[Tabl
 
 
 @contextmanager
-def _engine(instance: Instance) -> Iterator[sa.Engine]:
+def engine_of(instance: Instance) -> Iterator[sa.Engine]:
     engine = create_engine(instance.services.database_url)
     try:
         yield engine
