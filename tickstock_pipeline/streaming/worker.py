@@ -96,12 +96,13 @@ class LiveWorker:
     ) -> None:
         with engine.connect() as connection:
             require_head(connection)
-        self.desk = Desk(name, engine, calendar, shard_count(client))
+        limits = limits or Limits()
+        self.desk = Desk(name, engine, calendar, shard_count(client), limits.analysis_s)
         self._client = client
         self._reader = BarReader(client, name)
         self._share = ShardShare(self.desk, most=most_shards)
         self._publisher = Publisher(client, kept_events=kept_events)
-        self.breaker = Breaker(limits or Limits(), time.monotonic)
+        self.breaker = Breaker(limits, time.monotonic)
         self.signs = VitalSigns(self.desk, client, self.breaker)
         tally = self.signs.tally
         self._background = Background(self.desk, self._publisher, self.breaker, tally)
