@@ -34,7 +34,7 @@ from tickstock_pipeline.streaming.background import Background
 from tickstock_pipeline.streaming.breaker import Breaker, Limits
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.leases import ShardShare
-from tickstock_pipeline.streaming.publisher import KEPT_EVENTS, Publisher
+from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline.streaming.taking import BarTaker
 from tickstock_pipeline.streaming.vital_signs import VitalSigns
 
@@ -81,6 +81,7 @@ class LiveWorker:
     engine : of :func:`worker_engine`
     client : of :func:`tickstock_pipeline.messaging.connection.connect`; used from this thread only
     most_shards : never take more shards than that; None: a fair share
+    kept_events : in the streams of pattern events and of retractions; older ones are trimmed
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class LiveWorker:
         *,
         limits: Limits | None = None,
         most_shards: int | None = None,
-        kept_events: int = KEPT_EVENTS,
+        kept_events: int = 100_000,
     ) -> None:
         with engine.connect() as connection:
             require_head(connection)
