@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tickstock_pipeline.errors import ProviderError, ProviderRefusedError, RateLimitedError
-from tickstock_pipeline.market.aggregation import closed
 from tickstock_pipeline.market.calendar import TradingCalendar
-from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.streaming.feed.gaps import days_of_gap, live_bars
+from tickstock_pipeline.streaming.feed.history import Minutes, live_bars
 from tickstock_pipeline.streaming.feed.inbox import Inbox
 from tickstock_pipeline.streaming.feed.source import Delivery, Origin
 
@@ -73,7 +71,7 @@ class Standby:
         every_s: float = 60.0,
     ) -> None:
         self._provider = provider
-        self._calendar = calendar
+        self._minutes = Minutes(provider, calendar)
         self._inbox = inbox
         self._down_since = down_since
         self._is_open = is_open
@@ -103,7 +101,8 @@ class Standby:
             await asyncio.sleep(max(self._every_s - (time.monotonic() - begun), step))
 
     def close(self) -> None:
-        """End the threads, without waiting for answers."""
+        """End the threads, without waiting for answers or for a turn to ask."""
+        self._minutes.end()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _is_needed(self) -> bool:
@@ -134,7 +133,5 @@ class Standby:
 
     def _latest(self, symbol: str) -> list[LiveBar]:
         since = self._now() - _LOOK_BACK
-        first, last = days_of_gap(since, self._now())
-        fetched = self._provider.fetch_bars(symbol, Timeframe.MINUTE, first, last)
-        bars = closed(fetched.bars, self._calendar, np.datetime64("now", "us")).since(since)
-        return live_bars(bars, fetched.source or self._provider.name, STOOD_IN)
+        bars, source = self._minutes.since(symbol, since, self._now())
+        return live_bars(bars, source, STOOD_IN)
