@@ -99,6 +99,19 @@ def test_frames_that_are_wrong_or_very_large_do_not_end_the_connection(
         assert server.faults.hits() == 3
 
 
+def test_what_the_provider_complains_about_is_shown_and_counts_as_no_message(
+    make_feed: MakeFeed, server: ReplayServer
+) -> None:
+    with make_feed(symbols=["AAPL", "X,Y"]) as running:
+        running.until_connected()
+        running.until(lambda: running.feed.state.warnings > 0, "a complaint")
+        running.until(lambda: "error: there is no topic Y" in running.state().get("reasons", ""), "the reason")
+
+        assert running.state()["status"] == "degraded"
+        assert running.feed.inbox.n_put == 0
+        assert running.feed.state.connections == 1
+
+
 def test_bars_that_come_twice_late_or_wrong_at_first_end_up_right(
     make_feed: MakeFeed, server: ReplayServer, minutes: Minutes
 ) -> None:
