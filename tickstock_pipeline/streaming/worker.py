@@ -148,7 +148,8 @@ class LiveWorker:
                 back_off = min(max(2 * back_off, 0.1), _LONGEST_BACK_OFF_S)
                 _logger.error("turn failed retry_s=%.1f reason=%s", back_off, _reason(error))
                 self._recover()
-                self.signs.failed(_reason(error))
+                if not isinstance(error, MessagingError):
+                    self.signs.failed(_reason(error))
                 self._stop.wait(back_off)
         self.close()
 
