@@ -101,7 +101,7 @@ class Feed:
         if stand_in is not None:
             self.standby = Standby(
                 *(stand_in, calendar, self.inbox),
-                down_since=lambda: self.state.down_since,
+                missing_since=lambda: self.state.missing_since,
                 is_open=is_open,
                 symbols=lambda: self._followed,
                 now=self.clock.now,
@@ -215,9 +215,9 @@ class Feed:
 
     def _read(self, message: Message) -> Reading:
         reading = self._source.read(message.payload, message.at)
-        self.state.messages += 1
-        self.state.events += reading.n_events
-        self.state.last_heard_at = message.at
+        if self.state.heard(message.at, reading.n_events):
+            # the gap was asked for when the connection opened, but it went on
+            self.gaps.want(self._followed, self._lost_since())
         if reading.refused:
             self.writer.refuse(reading.refused)
         if reading.newest_ms:
@@ -239,19 +239,22 @@ class Feed:
             _logger.warning("quotes not shown reason=%s", error.message)
 
     def _up(self) -> None:
-        since: np.datetime64 | None = None
-        if self._up_before and self.clock.newest_ms:
-            # of what was under way when the connection broke, and of late bars, some may have been lost
-            lost_ms = self.clock.newest_ms - self.clock.newest_ms % _MINUTE_MS
-            since = np.datetime64(lost_ms * 1_000, "us") - _LOOK_BACK
+        since = self._lost_since() if self._up_before else None
         self._up_before = True
         self.state.up()
         _logger.info("connected source=%s symbols=%d", self._source.name, len(self._followed))
         self.gaps.want(self._followed, since)
         self.signs.changed()
 
-    def _down(self, reason: str) -> None:
-        self.state.down(reason)
+    def _lost_since(self) -> np.datetime64 | None:
+        if not self.clock.newest_ms:
+            return None
+        # of what was under way when the connection broke, and of late bars, some may have been lost
+        lost_ms = self.clock.newest_ms - self.clock.newest_ms % _MINUTE_MS
+        return np.datetime64(lost_ms * 1_000, "us") - _LOOK_BACK
+
+    def _down(self, reason: str, is_silent: bool) -> None:
+        self.state.down(reason, is_silent=is_silent)
         self.signs.changed()
 
     def _warned(self, problem: str) -> None:
