@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         description="Providers that are polled while the live source is down for long, in this order; of `polygon`, "
         "`alpha_vantage`, `yahoo`; or `none`.",
     )
+    live_events_kept: int = Field(
+        default=100_000,
+        ge=1_000,
+        description="Pattern events that the stream `pattern_events` keeps for clients that come again.",
+    )
     universe_dir: Path | None = Field(
         default=None, description="Folder of universe CSV files. Unset: `universes` in TICKSTOCK_HOME."
     )

@@ -46,7 +46,7 @@ def publish_and_follow(
         with engine.connect() as connection:
             require_head(connection)
         listeners = pattern_listeners(client)
-        trial = publish_trial(engine, client, name)
+        trial = publish_trial(engine, client, name, kept_events=settings.live_events_kept)
     out.print(f"Test event [bold]{TEST_PATTERN}[/] on {name}, flow {trial.flow_id}")
     out.print(f"Connections that listen on {PATTERNS}: {listeners}\n", markup=False)
     first: datetime | None = None

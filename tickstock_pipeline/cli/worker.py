@@ -49,7 +49,14 @@ def worker(
     logging.basicConfig(level=settings.log_level, format=_LOG_FORMAT)
     engine = worker_engine(settings.database_dsn(), chosen)
     with connect(settings.redis_dsn()) as client:
-        live = LiveWorker(chosen, engine, client, trading_calendar(), most_shards=shards_hint)
+        live = LiveWorker(
+            chosen,
+            engine,
+            client,
+            trading_calendar(),
+            most_shards=shards_hint,
+            kept_events=settings.live_events_kept,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: live.request_stop())
         try:

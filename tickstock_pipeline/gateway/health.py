@@ -3,6 +3,7 @@
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -56,6 +57,8 @@ class HealthEndpoint:
                 return {"refused_messages": {row.reason: row.count for row in read_refused(connection)}}
         except StorageError as error:
             return {"refused_messages": None, "database": error.message}
+        except DBAPIError as error:
+            return {"refused_messages": None, "database": f"PostgreSQL refuses a query ({type(error.orig).__name__})"}
 
 
 def _live(view: LiveView) -> dict[str, Any]:

@@ -106,6 +106,10 @@ class _Minute:
     is_final: bool = False
 
 
+# A thousand symbols have twenty thousand of them, and nothing of them is asked for but that they are final.
+_FINAL = _Minute(is_final=True)
+
+
 @dataclass(slots=True)
 class _Book:
     newest: int = 0
@@ -138,7 +142,9 @@ class MinuteBook:
         self._whole_from = whole_from
         self._open.clear()
         for book in self._books.values():
-            book.minutes = {start: minute for start, minute in book.minutes.items() if minute.told is not None}
+            book.minutes = {
+                start: minute for start, minute in book.minutes.items() if minute.is_final or minute.told is not None
+            }
 
     def trade(self, trade: Trade) -> list[MinuteBar]:
         """Take a trade in; gives the bars that it closes or changes, oldest first."""
@@ -165,9 +171,7 @@ class MinuteBook:
         if book is None:
             return [bar]
         closed = self._close(bar.symbol, book, before=bar.start)
-        held = book.minutes.setdefault(bar.start, _Minute())
-        held.told, held.is_final = bar, True
-        held.seconds.clear()
+        book.minutes[bar.start] = _FINAL
         if book.newest <= bar.start:
             book.newest = bar.start
             self._open.pop(bar.symbol, None)

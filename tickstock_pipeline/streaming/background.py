@@ -172,7 +172,7 @@ class Background:
                 self._publisher.publish(stored.told)
                 self._count_patterns(stored.n_patterns)
                 if stored.analysis_error:
-                    self._breaker.saw_failure(stored.analysis_error)
+                    self._breaker.saw_failure(stored.analysis_error, stored.analysis_s)
                 if timeframe is Timeframe.DAILY and stored.written:
                     self._looked_at = -_LOOK_S
 
@@ -205,7 +205,7 @@ class Background:
             self._retries[timeframe, symbol] = now + _HELD_UP_S
         for symbol in result.failed:
             self._retries[timeframe, symbol] = now + _FAILED_S
-        if len(result.failed) == len(symbols):
+        if result.failed and len(result.failed) >= result.n_tried:
             self._breaker.saw_failure(next(iter(result.failed.values())))
         elif result.failed:
             # the others show that analysis works: it is these symbols that have an error

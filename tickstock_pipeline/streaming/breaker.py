@@ -1,8 +1,9 @@
 """When to leave analysis for later, so that bars are stored in time whatever happens to it.
 
-The breaker opens after repeated failures of analysis, after one that took too long, or when the machine is overloaded:
-the batch is far behind, or somewhat behind while the processors are busy. Busy processors alone are no reason: a
-backfill beside us may use them without holding us up. It closes by itself after a while, if there is no reason left.
+The breaker opens after repeated failures of analysis, after one that took too long and was ended, or when the machine
+is overloaded: the batch is far behind, or somewhat behind while the processors are busy. Busy processors alone are no
+reason: a backfill beside us may use them without holding us up. It closes by itself after a while, if there is no
+reason left.
 """
 
 from collections import deque
@@ -20,7 +21,8 @@ class Limits:
     Attributes
     ----------
     failures : batches in a row whose analysis failed
-    analysis_s : seconds that the analysis of one batch may take
+    analysis_s : seconds that the analysis of one batch may take; then it is ended. The server ends a transaction of a
+        worker that is idle for five
     cpu_percent, cpu_s : load of all processors, and for how many seconds on average
     busy_lag_s, lag_s : age of a batch's oldest entry while the processors are that busy, and at any time
     pause_s : how long the breaker stays open
@@ -28,7 +30,7 @@ class Limits:
     """
 
     failures: int = 3
-    analysis_s: float = 5.0
+    analysis_s: float = 4.0
     cpu_percent: float = 80.0
     cpu_s: float = 10.0
     busy_lag_s: float = 2.0
@@ -83,18 +85,18 @@ class Breaker:
         while self._loads and self._loads[0][0] < now - self._limits.cpu_s:
             self._loads.popleft()
 
-    def saw_failure(self, reason: str) -> None:
-        """An analysis has failed."""
+    def saw_failure(self, reason: str, seconds: float = 0.0) -> None:
+        """An analysis has failed, after so many seconds."""
         self.saw_error()
         self._failures_in_a_row += 1
-        if self._failures_in_a_row >= self._limits.failures:
+        if seconds >= self._limits.analysis_s:
+            self._open(f"analysis took {seconds:.1f} s")
+        elif self._failures_in_a_row >= self._limits.failures:
             self._open(f"analysis failed {self._failures_in_a_row} times in a row: {reason}")
 
-    def saw_success(self, seconds: float) -> None:
-        """An analysis has been done in so many seconds."""
+    def saw_success(self) -> None:
+        """An analysis has been done."""
         self._failures_in_a_row = 0
-        if seconds > self._limits.analysis_s:
-            self._open(f"analysis took {seconds:.1f} s")
 
     def allows_analysis(self, lag_s: float) -> bool:
         """Whether a batch may be analysed whose oldest entry is so old."""

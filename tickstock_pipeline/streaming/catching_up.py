@@ -9,7 +9,8 @@ A symbol whose analysis fails stands alone, keeps its backlog and is tried again
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,37 +22,27 @@ from tickstock_pipeline.batch.outcome import Outcome, Status, failures
 from tickstock_pipeline.live.bar import each_bar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.messaging.pattern_event import LiveDetection
-from tickstock_pipeline.storage.analysed_window import AnalysedWindow
 from tickstock_pipeline.storage.bar_indicators import write_bar_indicators
 from tickstock_pipeline.storage.coverage import Coverage, record_coverage
-from tickstock_pipeline.storage.detections import DetectionKey, replace_detections
-from tickstock_pipeline.storage.instants import aware_all, plain
+from tickstock_pipeline.storage.detections import replace_detections
+from tickstock_pipeline.storage.instants import plain
 from tickstock_pipeline.storage.latest_indicators import write_latest_indicators
 from tickstock_pipeline.storage.ledger import input_states, lock_free_inputs
-from tickstock_pipeline.storage.live_rows import BarKey
 from tickstock_pipeline.storage.live_work import clear_backlog
 from tickstock_pipeline.storage.outbox import Message, put
-from tickstock_pipeline.storage.patterns import held_revisions
-from tickstock_pipeline.streaming.announcing import (
-    found_detections,
-    keys_of,
-    not_yet_told,
-    stored_key,
-    tell_complete,
-    tell_patterns,
-    tell_retractions,
-)
+from tickstock_pipeline.streaming.announcing import tell_retractions
 from tickstock_pipeline.streaming.desk import Desk, Told
 from tickstock_pipeline.streaming.held_up import LockWaits
+from tickstock_pipeline.streaming.late_news import tell_caught_up
 from tickstock_pipeline.streaming.replaying import Reading, compute, read_inputs
 from tickstock_pipeline.streaming.series_book import ActivePlan, WarmSeries
 from tickstock_pipeline.streaming.storing import CORRECTED
+from tickstock_pipeline.streaming.time_limit import time_limit
 
 _logger = logging.getLogger(__name__)
 
-LATE_S = 1.0
-"""A bar stored without analysis that long ago counts as made up for; a series replayed for its first bar does not."""
+_SLOW_S = 1.0
+_WINDOWS_A_LIMIT = 10
 
 
 @dataclass(slots=True)
@@ -63,13 +54,16 @@ class CaughtUp:
     told : what is to be published
     again : symbols that changed meanwhile, or that somebody else is writing
     held_up : symbols whose rows another program's transaction holds
-    failed : symbols whose analysis raised something, or whose results the database does not take, and what
+    failed : symbols whose analysis raised something or had to be ended, or whose results the database does not take,
+        and what was the matter
+    n_tried : symbols whose analysis was begun
     """
 
     told: list[Told] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
     held_up: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
+    n_tried: int = 0
     n_patterns: int = 0
     n_bars: int = 0
 
@@ -108,10 +102,18 @@ def catch_up(desk: Desk, timeframe: Timeframe, symbols: Sequence[str], upcoming:
     with desk.engine.connect() as connection:
         readings = read_inputs(connection, desk, active, timeframe, sorted(symbols), upcoming)
     result.again = sorted(set(symbols) - {reading.symbol for reading in readings})
-    computed = []
+    computed: list[Reading] = []
+    began = time.monotonic()
     for reading in readings:
+        if time.monotonic() - began > _SLOW_S:
+            # new bars come first, and the leases must be renewed in time
+            result.again.append(reading.symbol)
+            continue
+        result.n_tried += 1
         try:
-            compute(desk, active, reading)
+            # an old bar makes all weeks since to be analysed, each from its own anchor
+            with time_limit(desk.analysis_s * max(1.0, len(reading.windows) / _WINDOWS_A_LIMIT)):
+                compute(desk, active, reading)
         except Exception as error:  # noqa: BLE001 - a definition may run any function of a library
             result.failed[reading.symbol] = f"{type(error).__name__}: {error}"
             _logger.warning("analysis failed symbol=%s timeframe=%s reason=%s", reading.symbol, timeframe, error)
@@ -214,7 +216,7 @@ def _write(
         for row in coverage:
             written.covered[row.symbol][row.year] = covered_at
     written.n_patterns = len(found)
-    written.messages = _tell(connection, desk, active, timeframe, current, found)
+    written.messages = tell_caught_up(connection, desk, active, timeframe, current, found)
     written.messages += tell_retractions(connection, timeframe, retracted, desk.moment(timeframe), CORRECTED)
     clear_backlog(connection, timeframe, [(one.symbol, time) for one in current for time in one.backlog])
     written.outbox_id = put(connection, written.messages)
@@ -248,69 +250,3 @@ def _coverage(desk: Desk, active: ActivePlan, reading: Reading) -> list[Coverage
                 )
             )
     return rows
-
-
-def _tell(
-    connection: sa.Connection,
-    desk: Desk,
-    active: ActivePlan,
-    timeframe: Timeframe,
-    readings: Sequence[Reading],
-    found: Sequence[DetectionKey],
-) -> list[Message]:
-    """Of bars on the backlog all that nobody was told of; of later bars what the backlog has brought to light."""
-    by_symbol = {reading.symbol: reading for reading in readings}
-    items = [item for reading in readings for item in reading.items]
-    revisions = {
-        key: row.revision
-        for row in found
-        for key in [stored_key(row)]
-        if _instant(desk, timeframe, min(by_symbol[row.symbol].backlog)) <= key.instant
-    }
-    on_backlog = set(keys_of(items, {reading.symbol: set(reading.backlog) for reading in readings}))
-    if on_backlog - revisions.keys():
-        instants = np.array([key.instant for key in on_backlog], "int64").view("datetime64[us]")
-        first, last = aware_all(np.array([instants.min(), instants.max()]))
-        for row in held_revisions(connection, timeframe, by_symbol, first, last):
-            key = stored_key(DetectionKey(*row))
-            if key in on_backlog:
-                revisions[key] = row[3]
-    detections = not_yet_told(connection, found_detections(items, revisions))
-    moment = desk.moment(timeframe)
-    messages: list[Message] = []
-
-    def was_late(one: LiveDetection) -> bool:
-        age_s = _age(by_symbol[one.symbol].backlog, one.bar_time)
-        return age_s > LATE_S or desk.is_late(timeframe, one.symbol, one.bar_time)
-
-    for is_late in (False, True):
-        chosen = [one for one in detections if is_late == was_late(one)]
-        messages += tell_patterns(connection, chosen, moment, is_late=is_late)
-    for reading in readings:
-        for item in reading.items:
-            times = item.analysis.bars.time.astype("datetime64[us]").astype(np.int64)
-            stored = item.stored
-            places = [at for at in range(stored.start, stored.stop) if int(times[at]) in reading.backlog]
-            if places:
-                keys: list[BarKey] = [(reading.symbol, int(times[at])) for at in places]
-                counts = _counts(item, len(times))
-                messages += tell_complete(
-                    active.plan.definitions, keys, item.analysis.values[places], [counts[at] for at in places]
-                )
-    return messages
-
-
-def _counts(item: AnalysedWindow, n_bars: int) -> list[int]:
-    counts = np.zeros(n_bars, np.int64)
-    for detections in item.analysis.detections:
-        np.add.at(counts, detections.index, 1)
-    return list(counts.tolist())
-
-
-def _age(backlog: Mapping[int, float], bar_time: int) -> float:
-    return backlog.get(bar_time, max(backlog.values()))
-
-
-def _instant(desk: Desk, timeframe: Timeframe, bar_time: int) -> int:
-    moment = desk.calendar.instant(timeframe, np.asarray(np.datetime64(bar_time, "us")))
-    return int(moment.astype("datetime64[us]").astype(np.int64))

@@ -39,6 +39,7 @@ class Desk:
     ----------
     worker : its name
     engine : whose connections carry the worker's name
+    analysis_s : seconds that an analysis may take; then it is ended
     leases : shards held, with their tokens
     """
 
@@ -46,6 +47,7 @@ class Desk:
     engine: sa.Engine
     calendar: TradingCalendar
     n_shards: int
+    analysis_s: float
     leases: dict[int, int] = field(default_factory=dict)
     book: SeriesBook = field(default_factory=SeriesBook)
     held_up: HeldUp = field(default_factory=HeldUp)

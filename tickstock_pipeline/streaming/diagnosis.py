@@ -37,7 +37,11 @@ def _of_shown(shown: ShownView, now: float) -> list[Trouble]:
     for name, state in shown.workers.items():
         if state.get("status", _UNKNOWN) != "healthy":
             held_up = state.get("held_up")
-            reason = state.get("breaker_reason") or (held_up and f"another program's transaction holds up {held_up}")
+            reason = (
+                state.get("problem")
+                or state.get("breaker_reason")
+                or (held_up and f"another program's transaction holds up {held_up}")
+            )
             found.append(Trouble("worker", f"{name} is {state.get('status', _UNKNOWN)}{_because(reason)}"))
         # an idle worker shows the lag of its last batch, however long ago that was
         if number(state, "lag_ms") > _LAG_MS and any(lag.undelivered for lag in shown.lag.values()):

@@ -27,9 +27,6 @@ from tickstock_pipeline.streaming.desk import Told
 
 _logger = logging.getLogger(__name__)
 
-KEPT_EVENTS = 100_000
-"""Pattern events in the stream ``pattern_events``, and retractions in theirs; older ones are trimmed."""
-
 _OTHERS_BUSINESS_S = 2.0
 # A worker that begins cannot know whether it has seen this run of the server; its predecessor may have died with it.
 _RECENT_RESTART_S = 60.0
@@ -60,20 +57,15 @@ class Publisher:
     Parameters
     ----------
     client : of Redis
-    kept_events : length of the stream ``pattern_events``, and of that of retractions
+    kept_events : length of the stream ``pattern_events``, and of that of retractions; older ones are trimmed
     """
 
-    def __init__(self, client: "redis.Redis", *, kept_events: int = KEPT_EVENTS) -> None:
+    def __init__(self, client: "redis.Redis", *, kept_events: int) -> None:
         self._client = client
         self._script = client.register_script(_SEND)
         self._kept_events = kept_events
         self._unmarked: list[int] = []
         self._run = ""
-
-    @property
-    def has_marks_to_set(self) -> bool:
-        """Whether rows have been published and not marked."""
-        return bool(self._unmarked)
 
     def publish(self, told: Iterable[Told], bars: Iterable[bytes] = ()) -> None:
         """Publish what has been committed, and remember to mark it; in one round trip.

@@ -43,6 +43,7 @@ from tickstock_pipeline.streaming.announcing import (
 from tickstock_pipeline.streaming.committing import Attempt, Stored, committed
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.series_book import ActivePlan, WarmSeries
+from tickstock_pipeline.streaming.time_limit import time_limit
 from tickstock_pipeline.streaming.unanalysed import Unanalysed, unanalysed_bars
 from tickstock_pipeline.streaming.windows import LiveWindow
 
@@ -153,7 +154,8 @@ def _advanced(
         one.is_touched = True
     started = time.perf_counter()
     try:
-        return advance(warm, changed, attempt.window.timeframe)
+        with time_limit(desk.analysis_s):
+            return advance(warm, changed, attempt.window.timeframe)
     except Exception as error:  # noqa: BLE001 - a definition may run any function of a library; bars are stored anyway
         attempt.analysis_error = f"{type(error).__name__}: {error}"
         return {}

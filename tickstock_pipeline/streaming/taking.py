@@ -175,9 +175,9 @@ class BarTaker:
             tally.last_pattern_at = time.time()
         if stored.analysis_error:
             _logger.error("analysis failed bars=%d reason=%s", stored.n_unanalysed, stored.analysis_error)
-            self._breaker.saw_failure(stored.analysis_error)
+            self._breaker.saw_failure(stored.analysis_error, stored.analysis_s)
         elif stored.n_analysed:
-            self._breaker.saw_success(stored.analysis_s)
+            self._breaker.saw_success()
         if stored.refused:
             refused = [
                 RefusedBar(

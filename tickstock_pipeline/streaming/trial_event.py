@@ -38,8 +38,12 @@ class Trial:
     payload: str
 
 
-def publish_trial(engine: sa.Engine, client: "redis.Redis", symbol: str) -> Trial:
+def publish_trial(engine: sa.Engine, client: "redis.Redis", symbol: str, *, kept_events: int) -> Trial:
     """Log and publish one test event.
+
+    Parameters
+    ----------
+    kept_events : as the workers have it: the stream is trimmed to that length
 
     Raises
     ------
@@ -83,7 +87,7 @@ def publish_trial(engine: sa.Engine, client: "redis.Redis", symbol: str) -> Tria
     with engine.begin() as connection:
         log_flow_steps(connection, SOURCE, [step])
         outbox_id = put(connection, messages)
-    Publisher(client).publish([Told(outbox_id, tuple(messages))])
+    Publisher(client, kept_events=kept_events).publish([Told(outbox_id, tuple(messages))])
     with engine.begin() as connection:
         mark_published(connection, [] if outbox_id is None else [outbox_id])
     return Trial(detection.flow_id, payload)

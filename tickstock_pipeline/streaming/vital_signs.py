@@ -3,15 +3,19 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import numpy as np
 import psutil
 import redis
 
 from tickstock_pipeline import __version__
 from tickstock_pipeline.analysis import ENGINE_VERSION
+from tickstock_pipeline.errors import MessagingError
+from tickstock_pipeline.market.status import market_status
 from tickstock_pipeline.messaging.channels import SOURCE, worker_state_key
 from tickstock_pipeline.messaging.connection import named_errors
 from tickstock_pipeline.messaging.health import HEARTBEAT_S, Status, beat, publish_health
@@ -69,13 +73,15 @@ class VitalSigns:
         self._started = clock()
         self._beat_at: float | None = None
         self._shown_at: float | None = None
-        self._shown_status: Status | None = None
+        self._told_at: float | None = None
+        self._told_status: Status | None = None
+        self._problem = ""
         self.tally = Tally()
 
     @property
     def status(self) -> Status:
         """How the worker is."""
-        if self._breaker.is_unhealthy:
+        if self._problem or self._breaker.is_unhealthy:
             return "unhealthy"
         return "degraded" if self._breaker.state == "open" or self._desk.held_up.symbols else "healthy"
 
@@ -87,23 +93,34 @@ class VitalSigns:
 
     def show(self) -> None:
         """Show what is due: the state every two seconds, heartbeats every minute, health at each change as well."""
+        self._problem = ""
         now = self._clock()
+        self._show_in_redis(now)
+        if self._beat_at is None or now - self._beat_at >= HEARTBEAT_S:
+            beat(self._client)
+            with self._desk.engine.begin() as connection:
+                log_sign_of_life(connection, SOURCE, PRODUCER_ALIVE, self._alive())
+            self._beat_at = now
+
+    def failed(self, problem: str) -> None:
+        """Show that nothing can be done at the moment, and why, as far as Redis answers."""
+        self._problem = problem
+        with suppress(MessagingError):
+            self._show_in_redis(self._clock())
+
+    def _show_in_redis(self, now: float) -> None:
         if self._shown_at is None or now - self._shown_at >= STATE_S:
             self._breaker.saw_load(psutil.cpu_percent())
             self._show_state()
             self._shown_at = now
         status = self.status
-        is_beat_due = self._beat_at is None or now - self._beat_at >= HEARTBEAT_S
-        if is_beat_due:
-            beat(self._client)
-            with self._desk.engine.begin() as connection:
-                log_sign_of_life(connection, SOURCE, PRODUCER_ALIVE, self._alive())
-            self._beat_at = now
-        if is_beat_due or status != self._shown_status:
+        is_change = status != self._told_status
+        if self._told_at is None or now - self._told_at >= HEARTBEAT_S or is_change:
             publish_health(self._client, f"worker:{self._desk.worker}", status, self._details())
-            if status != self._shown_status:
-                _logger.info("health status=%s reason=%s", status, self._breaker.reason or "-")
-            self._shown_status = status
+            if is_change:
+                self._show_state()
+                _logger.info("health status=%s reason=%s", status, self._problem or self._breaker.reason or "-")
+            self._told_at, self._told_status = now, status
 
     def stopped(self) -> None:
         """Tell that the worker ends."""
@@ -130,8 +147,11 @@ class VitalSigns:
 
     def _details(self) -> dict[str, Any]:
         tally, book = self.tally, self._desk.book
+        market = market_status(self._desk.calendar, np.datetime64(time.time_ns() // 1000, "us"))
         return {
             "worker": self._desk.worker,
+            "market": market.phase.value,
+            "is_early_close": market.is_early_close,
             "shards": ",".join(map(str, sorted(self._desk.leases))),
             "lag_ms": round(tally.lag_ms, 1),
             "last_batch_bars": tally.last_batch_bars,
@@ -146,6 +166,7 @@ class VitalSigns:
             "patterns": tally.patterns,
             "breaker": self._breaker.state,
             "breaker_reason": self._breaker.reason if self._breaker.state == "open" else "",
+            "problem": self._problem,
             "held_up": ",".join(self._desk.held_up.symbols[:_SYMBOLS_SHOWN]),
             "errors_last_minute": self._breaker.errors_last_minute,
             "series": len(book),

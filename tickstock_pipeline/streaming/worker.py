@@ -34,7 +34,7 @@ from tickstock_pipeline.streaming.background import Background
 from tickstock_pipeline.streaming.breaker import Breaker, Limits
 from tickstock_pipeline.streaming.desk import Desk
 from tickstock_pipeline.streaming.leases import ShardShare
-from tickstock_pipeline.streaming.publisher import KEPT_EVENTS, Publisher
+from tickstock_pipeline.streaming.publisher import Publisher
 from tickstock_pipeline.streaming.taking import BarTaker
 from tickstock_pipeline.streaming.vital_signs import VitalSigns
 
@@ -80,6 +80,7 @@ class LiveWorker:
     engine : of :func:`worker_engine`
     client : of :func:`tickstock_pipeline.messaging.connection.connect`; used from this thread only
     most_shards : never take more shards than that; None: a fair share
+    kept_events : in the streams of pattern events and of retractions; older ones are trimmed
     """
 
     def __init__(
@@ -91,16 +92,17 @@ class LiveWorker:
         *,
         limits: Limits | None = None,
         most_shards: int | None = None,
-        kept_events: int = KEPT_EVENTS,
+        kept_events: int = 100_000,
     ) -> None:
         with engine.connect() as connection:
             require_head(connection)
-        self.desk = Desk(name, engine, calendar, shard_count(client))
+        limits = limits or Limits()
+        self.desk = Desk(name, engine, calendar, shard_count(client), limits.analysis_s)
         self._client = client
         self._reader = BarReader(client, name)
         self._share = ShardShare(self.desk, most=most_shards)
         self._publisher = Publisher(client, kept_events=kept_events)
-        self.breaker = Breaker(limits or Limits(), time.monotonic)
+        self.breaker = Breaker(limits, time.monotonic)
         self.signs = VitalSigns(self.desk, client, self.breaker)
         tally = self.signs.tally
         self._background = Background(self.desk, self._publisher, self.breaker, tally)
@@ -145,6 +147,8 @@ class LiveWorker:
                 back_off = min(max(2 * back_off, 0.1), _LONGEST_BACK_OFF_S)
                 _logger.error("turn failed retry_s=%.1f reason=%s", back_off, _reason(error))
                 self._recover()
+                if not isinstance(error, MessagingError):
+                    self.signs.failed(_reason(error))
                 self._stop.wait(back_off)
         self.close()
 

@@ -170,6 +170,8 @@ def test_the_worker_shows_that_it_lives(heard: Heard, database_url: str) -> None
     health = heard["tickstock.health.status"]
     assert {event["event_type"] for event in health} == {"system_health"}
     assert health[-1]["data"]["status"] == "healthy"
+    assert {event["data"]["market"] for event in health} <= {"pre", "regular", "post", "closed"}
+    assert {type(event["data"]["is_early_close"]) for event in health} == {bool}
     for heartbeat in heard["heartbeats"]:
         assert heartbeat["at"] > 1e9
         assert 60 < heartbeat["expires_in"] <= 180

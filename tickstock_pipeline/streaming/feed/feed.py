@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import redis
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from tickstock_pipeline.errors import MessagingError, StorageError, UniverseError
 from tickstock_pipeline.market.calendar import TradingCalendar
@@ -35,7 +36,7 @@ from tickstock_pipeline.streaming.feed.source import Delivery, LiveSource, Origi
 from tickstock_pipeline.streaming.feed.standby import Standby, Standing
 from tickstock_pipeline.streaming.feed.state import FeedState
 from tickstock_pipeline.streaming.feed.supervisor import Supervisor
-from tickstock_pipeline.streaming.feed.turn import TURN_S, FeedTurn
+from tickstock_pipeline.streaming.feed.turn import FeedTurn
 from tickstock_pipeline.streaming.feed.writer import StreamWriter
 
 _logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ _logger = logging.getLogger(__name__)
 # As far back as a provider sends a minute again because of late trades.
 _LOOK_BACK = np.timedelta64(15, "m")
 _TICK_S = 0.1
+_LAST_S = 3.0
 _UNKNOWN_S = 1.0
 _QUOTES_S = 0.25
 _MINUTE_MS = 60_000
@@ -99,7 +101,7 @@ class Feed:
         if stand_in is not None:
             self.standby = Standby(
                 *(stand_in, calendar, self.inbox),
-                down_since=lambda: self.state.down_since,
+                missing_since=lambda: self.state.missing_since,
                 is_open=is_open,
                 symbols=lambda: self._followed,
                 now=self.clock.now,
@@ -122,6 +124,7 @@ class Feed:
         self.signs = FeedSigns(parts, self._client, calendar, ask_market)
         self._turn = FeedTurn(self._client)
         self._up_before = False
+        self._is_ending = False
 
     async def run(self) -> None:
         """Wait until no other feed runs, then feed until cancelled.
@@ -135,7 +138,7 @@ class Feed:
         MessagingError
             If Redis does not answer at the start.
         """
-        await self._take_turn()
+        await self._turn.taken()
         is_known = await self._follow()
         await self.writer.begin()
         tasks = [
@@ -143,7 +146,7 @@ class Feed:
             self._supervisor.run(),
             self.gaps.run(),
             self._keep_following(is_known),
-            self._keep_turn(),
+            self._turn.kept(),
         ]
         tasks += [self.writer.keep_quarantine(), self.signs.keep_showing(self.options.state_every)]
         tasks += [self.signs.keep_asking(), self._keep_quotes()]
@@ -154,6 +157,9 @@ class Feed:
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
+        except asyncio.CancelledError:
+            await self._finish(*running)
+            raise
         finally:
             for task in running:
                 task.cancel()
@@ -163,6 +169,13 @@ class Feed:
     def look_again(self) -> None:
         """Ask at once whose bars are wanted; may be called from a signal handler of the loop."""
         self._look_again.set()
+
+    async def _finish(self, working: "asyncio.Task[None]", *others: "asyncio.Task[None]") -> None:
+        """Take nothing more in, and let what has been read go on to the streams: not every source gives it again."""
+        self._is_ending = True
+        for task in others:
+            task.cancel()
+        await asyncio.wait({working}, timeout=_LAST_S)
 
     async def _end(self) -> None:
         try:
@@ -180,6 +193,8 @@ class Feed:
     async def _work(self) -> None:
         while True:
             messages = await self.inbox.take(_TICK_S)
+            if self._is_ending and not messages:
+                return
             deliveries: list[Delivery] = []
             received_at: list[float] = []
             for message in messages:
@@ -200,9 +215,9 @@ class Feed:
 
     def _read(self, message: Message) -> Reading:
         reading = self._source.read(message.payload, message.at)
-        self.state.messages += 1
-        self.state.events += reading.n_events
-        self.state.last_heard_at = message.at
+        if self.state.heard(message.at, reading.n_events):
+            # the gap was asked for when the connection opened, but it went on
+            self.gaps.want(self._followed, self._lost_since())
         if reading.refused:
             self.writer.refuse(reading.refused)
         if reading.newest_ms:
@@ -224,19 +239,22 @@ class Feed:
             _logger.warning("quotes not shown reason=%s", error.message)
 
     def _up(self) -> None:
-        since: np.datetime64 | None = None
-        if self._up_before and self.clock.newest_ms:
-            # of what was under way when the connection broke, and of late bars, some may have been lost
-            lost_ms = self.clock.newest_ms - self.clock.newest_ms % _MINUTE_MS
-            since = np.datetime64(lost_ms * 1_000, "us") - _LOOK_BACK
+        since = self._lost_since() if self._up_before else None
         self._up_before = True
         self.state.up()
         _logger.info("connected source=%s symbols=%d", self._source.name, len(self._followed))
         self.gaps.want(self._followed, since)
         self.signs.changed()
 
-    def _down(self, reason: str) -> None:
-        self.state.down(reason)
+    def _lost_since(self) -> np.datetime64 | None:
+        if not self.clock.newest_ms:
+            return None
+        # of what was under way when the connection broke, and of late bars, some may have been lost
+        lost_ms = self.clock.newest_ms - self.clock.newest_ms % _MINUTE_MS
+        return np.datetime64(lost_ms * 1_000, "us") - _LOOK_BACK
+
+    def _down(self, reason: str, is_silent: bool) -> None:
+        self.state.down(reason, is_silent=is_silent)
         self.signs.changed()
 
     def _warned(self, problem: str) -> None:
@@ -249,22 +267,6 @@ class Feed:
 
     def _is_open(self) -> bool:
         return market_status(self._calendar, np.datetime64("now", "us")).phase is MarketPhase.REGULAR
-
-    async def _take_turn(self) -> None:
-        is_told = False
-        while not await asyncio.to_thread(self._turn.take):
-            if not is_told:
-                _logger.warning("another feed runs: standing by")
-                is_told = True
-            await asyncio.sleep(TURN_S / 20)
-
-    async def _keep_turn(self) -> None:
-        while True:
-            await asyncio.sleep(TURN_S / 5)
-            try:
-                await asyncio.to_thread(self._turn.keep)
-            except MessagingError as error:
-                _logger.debug("turn not kept reason=%s", error.message)
 
     async def _keep_following(self, is_known: bool) -> None:
         while True:
@@ -283,6 +285,9 @@ class Feed:
             symbols = tuple(dict.fromkeys(await asyncio.to_thread(self._symbols)))
         except (StorageError, UniverseError) as error:
             self.state.note(error.message)
+            return False
+        except DBAPIError as error:
+            self.state.note(f"PostgreSQL refuses to say whose bars are wanted ({type(error.orig).__name__})")
             return False
         added = [symbol for symbol in symbols if symbol not in set(self._followed)]
         if symbols != self._followed:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date, timedelta
 
 import numpy as np
 import sqlalchemy as sa
@@ -26,15 +25,14 @@ from tickstock_pipeline.errors import (
     StorageError,
     UnknownSymbolError,
 )
-from tickstock_pipeline.live.bar import each_bar
-from tickstock_pipeline.market.aggregation import closed
 from tickstock_pipeline.market.bar import Bars, BoolArray
-from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date
+from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.storage.bars import read_bars
 from tickstock_pipeline.storage.quality import series_extents
+from tickstock_pipeline.streaming.feed.history import Minutes, day_of, live_bars
 from tickstock_pipeline.streaming.feed.inbox import Inbox
 from tickstock_pipeline.streaming.feed.source import Delivery, Origin
 
@@ -48,7 +46,6 @@ MOST_SESSIONS = 5
 _RETRY_S = 30.0
 # A connection that comes and goes puts fills off so often at most.
 _MOST_SETTLINGS = 3
-_FAST_DAYS = timedelta(days=4)
 _EVER = np.datetime64(0, "us")
 
 
@@ -92,7 +89,7 @@ class GapFiller:
         via: bytes | None = None,
     ) -> None:
         has_minutes = provider is not None and Timeframe.MINUTE in provider.timeframes
-        self._provider = provider if has_minutes else None
+        self._minutes = Minutes(provider, calendar) if provider is not None and has_minutes else None
         self._engine = engine
         self._calendar = calendar
         self._inbox = inbox
@@ -104,9 +101,9 @@ class GapFiller:
         self._unknown_since: set[str] = set()
         self._asked: set[str] = set()
         self._arrived = asyncio.Event()
-        self._pool = ThreadPoolExecutor(1 if self._provider is None else self._provider.concurrency, "feed-history")
+        self._pool = ThreadPoolExecutor(1 if self._minutes is None else self._minutes.concurrency, "feed-history")
         self.filling = Filling()
-        if self._provider is None:
+        if self._minutes is None:
             self.filling.problem = "no provider of minutes is configured: gaps are not filled"
 
     def want(self, symbols: Iterable[str], since: np.datetime64 | None) -> None:
@@ -116,7 +113,7 @@ class GapFiller:
         ----------
         since : the first one, UTC; None: whatever each symbol's last sessions lack
         """
-        if self._provider is None:
+        if self._minutes is None:
             return
         for symbol in symbols:
             if since is None:
@@ -128,9 +125,9 @@ class GapFiller:
 
     async def run(self) -> None:
         """Fill until cancelled."""
-        provider = self._provider
+        minutes = self._minutes
         is_known = True
-        while provider is not None:
+        while minutes is not None:
             await self._arrived.wait()
             for _ in range(_MOST_SETTLINGS):
                 if not self._arrived.is_set():
@@ -140,7 +137,7 @@ class GapFiller:
                 is_known = await self._looked_up()
                 await asyncio.sleep(self._settling_s)
             wanted, self._wanted = self._wanted, {}
-            again, is_refused = await self._filled(provider, wanted)
+            again, is_refused = await self._filled(minutes, wanted)
             for symbol, since in again:
                 self._wanted[symbol] = min(since, self._wanted.get(symbol, since))
             self._count_waiting()
@@ -151,7 +148,9 @@ class GapFiller:
                 self._arrived.set()
 
     def close(self) -> None:
-        """End the threads, without waiting for answers."""
+        """End the threads, without waiting for answers or for a turn to ask."""
+        if self._minutes is not None:
+            self._minutes.end()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _looked_up(self) -> bool:
@@ -186,7 +185,7 @@ class GapFiller:
         return opening
 
     async def _filled(
-        self, provider: HistoricalProvider, wanted: dict[str, np.datetime64]
+        self, minutes: Minutes, wanted: dict[str, np.datetime64]
     ) -> tuple[list[tuple[str, np.datetime64]], bool]:
         """Ask for symbols; gives back those to ask for again, and whether the provider refuses to answer."""
         again: list[tuple[str, np.datetime64]] = []
@@ -200,7 +199,7 @@ class GapFiller:
             while not refusal and (next_one := next(waiting, None)) is not None:
                 symbol, since = next_one
                 try:
-                    await self._fill(provider, symbol, since)
+                    await self._fill(minutes, symbol, since)
                 except UnknownSymbolError:
                     self.filling.answers += 1
                 except ProviderRefusedError as error:
@@ -215,35 +214,33 @@ class GapFiller:
                 self._asked.discard(symbol)
                 self._count_waiting()
 
-        await asyncio.gather(*(ask() for _ in range(provider.concurrency)))
+        await asyncio.gather(*(ask() for _ in range(minutes.concurrency)))
         if refusal:
             self.filling.problem = refusal
             _logger.error("gaps are not filled reason=%s", refusal)
         self._asked = set()
         return [*again, *waiting], bool(refusal)
 
-    async def _fill(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> None:
+    async def _fill(self, minutes: Minutes, symbol: str, since: np.datetime64) -> None:
         asked_at = time.time()
         since = max(since, self._earliest())
         loop = asyncio.get_running_loop()
-        bars = await loop.run_in_executor(self._pool, self._missing, provider, symbol, since)
+        bars = await loop.run_in_executor(self._pool, self._missing, minutes, symbol, since)
         self.filling.answers += 1
         self.filling.problem = ""
         if bars:
             _logger.info("gap filled symbol=%s bars=%d since=%s", symbol, len(bars), since)
             await self._inbox.put_aside(Delivery(bars, Origin.FILL, asked_at, self._via))
 
-    def _missing(self, provider: HistoricalProvider, symbol: str, since: np.datetime64) -> list[LiveBar]:
-        first, last = days_of_gap(since, self._now())
-        fetched = provider.fetch_bars(symbol, Timeframe.MINUTE, first, last)
-        bars = closed(fetched.bars, self._calendar, np.datetime64("now", "us")).since(since)
+    def _missing(self, minutes: Minutes, symbol: str, since: np.datetime64) -> list[LiveBar]:
+        bars, source = minutes.since(symbol, since, self._now())
         try:
             with self._engine.connect() as connection:
                 stored = read_bars(connection, Timeframe.MINUTE, [symbol], since).get(symbol)
         except (StorageError, DBAPIError):
             stored = None
         missing = bars if stored is None else bars[~_is_stored(bars, stored)]
-        return live_bars(missing, fetched.source or provider.name, FILLED)
+        return live_bars(missing, source, FILLED)
 
     def _earliest(self) -> np.datetime64:
         sessions = self._calendar.sessions(self._calendar.first, day_of(self._now()))
@@ -258,35 +255,6 @@ class GapFiller:
         if self.filling.problem != error.message:
             _logger.warning("gap not filled yet reason=%s", error.message)
         self.filling.problem = error.message
-
-
-def day_of(moment: np.datetime64) -> date:
-    """The date on the exchange's clock of an instant (UTC)."""
-    return date.fromisoformat(str(exchange_date(np.asarray(moment, "datetime64[us]"))))
-
-
-def days_of_gap(since: np.datetime64, now: np.datetime64) -> tuple[date, date]:
-    """The first and last date to ask for.
-
-    A market that is played again faster than it happened may have gone on by days while nothing was heard of it.
-    """
-    first = day_of(since)
-    last = min(day_of(now) + _FAST_DAYS, day_of(np.datetime64("now", "us")))
-    return first, max(first, last)
-
-
-def live_bars(bars: Bars, source: str, quality: str) -> list[LiveBar]:
-    """Bars of a provider's history as live ones."""
-    return [
-        LiveBar(
-            bars.symbol,
-            bars.timeframe,
-            *(bar.time, bar.open, bar.high, bar.low, bar.close, float(bar.volume)),
-            source=source,
-            quality=quality,
-        )
-        for bar in each_bar(bars)
-    ]
 
 
 def _is_stored(bars: Bars, stored: Bars) -> BoolArray:

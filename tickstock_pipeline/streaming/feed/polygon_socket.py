@@ -16,6 +16,7 @@ The client (massive 2.9) knows the protocol. It is used so that what it does wro
 import asyncio
 import json
 import logging
+import re
 from typing import Any, NoReturn
 
 from massive import WebSocketClient
@@ -30,7 +31,7 @@ _OPENING_S = 15.0
 _PING_S = 20.0
 _SETTLING_S = 0.02
 _FINE = frozenset({"connected", "auth_success", "success"})
-_STATUS_BEGINS = '[{"ev":"status"'
+_STATUS = re.compile(r'\s*\[\s*\{\s*"ev"\s*:\s*"status"')
 
 # Its own words at the level DEBUG are the frames, and the first one that we send is the key.
 _wire_logger = logging.getLogger(f"{__name__}.wire")
@@ -72,7 +73,7 @@ class PolygonSocket:
         )
 
         async def take(frame: str | bytes) -> None:
-            if isinstance(frame, str) and frame.startswith(_STATUS_BEGINS):
+            if isinstance(frame, str) and _STATUS.match(frame):
                 line.opened()
                 for problem in _problems(frame):
                     line.warned(problem)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tickstock_pipeline.market.status import market_status
 from tickstock_pipeline.messaging.channels import FEED_STATE
 from tickstock_pipeline.messaging.connection import named_errors
 from tickstock_pipeline.messaging.health import HEARTBEAT_S, Status, publish_health
+from tickstock_pipeline.providers.waiting import ended_by
 from tickstock_pipeline.streaming.feed.gaps import Filling
 from tickstock_pipeline.streaming.feed.inbox import Inbox
 from tickstock_pipeline.streaming.feed.market_clock import MarketClock
@@ -90,9 +92,15 @@ class FeedSigns:
 
     async def keep_asking(self) -> None:
         """Ask the provider for the market's phase every few minutes, until cancelled."""
-        while self._ask_market is not None:
-            self._providers_market = await asyncio.to_thread(self._ask_market)
-            await asyncio.sleep(_ASK_MARKET_S)
+        is_over = threading.Event()
+        try:
+            with ended_by(is_over):
+                while self._ask_market is not None:
+                    self._providers_market = await asyncio.to_thread(self._ask_market)
+                    await asyncio.sleep(_ASK_MARKET_S)
+        finally:
+            # the question may be waiting for its turn, and would keep the process from ending
+            is_over.set()
 
     def stopped(self) -> None:
         """Tell that the feed ends."""

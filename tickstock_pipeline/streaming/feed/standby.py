@@ -14,12 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tickstock_pipeline.errors import ProviderError, ProviderRefusedError, RateLimitedError
-from tickstock_pipeline.market.aggregation import closed
 from tickstock_pipeline.market.calendar import TradingCalendar
-from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.streaming.feed.gaps import days_of_gap, live_bars
+from tickstock_pipeline.streaming.feed.history import Minutes, live_bars
 from tickstock_pipeline.streaming.feed.inbox import Inbox
 from tickstock_pipeline.streaming.feed.source import Delivery, Origin
 
@@ -51,11 +49,11 @@ class Standby:
     Parameters
     ----------
     provider : whose minutes
-    down_since : when the live source went down, monotonic seconds; None: it serves
+    missing_since : since when the live source gives nothing, monotonic seconds; None: it serves
     is_open : whether the market trades now
     symbols : whose minutes are wanted
     now : the market's time, UTC
-    after_s : how long the live source may be down before
+    after_s : how long, of a session, it may give nothing before
     every_s : between two rounds
     """
 
@@ -65,7 +63,7 @@ class Standby:
         calendar: TradingCalendar,
         inbox: Inbox,
         *,
-        down_since: Callable[[], float | None],
+        missing_since: Callable[[], float | None],
         is_open: Callable[[], bool],
         symbols: Callable[[], Sequence[str]],
         now: Callable[[], np.datetime64],
@@ -73,15 +71,16 @@ class Standby:
         every_s: float = 60.0,
     ) -> None:
         self._provider = provider
-        self._calendar = calendar
+        self._minutes = Minutes(provider, calendar)
         self._inbox = inbox
-        self._down_since = down_since
+        self._missing_since = missing_since
         self._is_open = is_open
         self._symbols = symbols
         self._now = now
         self._after_s = after_s
         self._every_s = every_s
         self._pool = ThreadPoolExecutor(provider.concurrency, "feed-standby")
+        self._open_since: float | None = None
         self.standing = Standing()
 
     async def run(self) -> None:
@@ -96,19 +95,25 @@ class Standby:
                 continue
             if not self.standing.provider:
                 self.standing.provider = self._provider.name
-                self.standing.reason = f"the live source has been down for {self._after_s:g} s"
+                self.standing.reason = f"the live source has given nothing for {self._after_s:g} s"
                 _logger.warning("stand-in begins provider=%s", self._provider.name)
             begun = time.monotonic()
             await self._round()
             await asyncio.sleep(max(self._every_s - (time.monotonic() - begun), step))
 
     def close(self) -> None:
-        """End the threads, without waiting for answers."""
+        """End the threads, without waiting for answers or for a turn to ask."""
+        self._minutes.end()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _is_needed(self) -> bool:
-        down_since = self._down_since()
-        return down_since is not None and time.monotonic() - down_since >= self._after_s and self._is_open()
+        now = time.monotonic()
+        if not self._is_open():
+            self._open_since = None
+            return False
+        self._open_since = now if self._open_since is None else self._open_since
+        since = self._missing_since()
+        return since is not None and now - max(since, self._open_since) >= self._after_s
 
     async def _round(self) -> None:
         waiting = iter(self._symbols())
@@ -134,7 +139,5 @@ class Standby:
 
     def _latest(self, symbol: str) -> list[LiveBar]:
         since = self._now() - _LOOK_BACK
-        first, last = days_of_gap(since, self._now())
-        fetched = self._provider.fetch_bars(symbol, Timeframe.MINUTE, first, last)
-        bars = closed(fetched.bars, self._calendar, np.datetime64("now", "us")).since(since)
-        return live_bars(bars, fetched.source or self._provider.name, STOOD_IN)
+        bars, source = self._minutes.since(symbol, since, self._now())
+        return live_bars(bars, source, STOOD_IN)

@@ -22,6 +22,8 @@ class FeedState:
     source : name of the live source
     connected_at : Unix seconds; 0: not connected
     down_since : monotonic seconds; None: connected
+    missing_since : since when bars may be missing, monotonic seconds; None: the connection has given something
+    is_silent : a connection was ended because it gave nothing, and nothing has come since
     last_heard_at : Unix seconds; 0: nothing yet
     connections : opened so far
     warnings : what the other side complains about
@@ -31,6 +33,8 @@ class FeedState:
     started_at: float = field(default_factory=time.time)
     connected_at: float = 0.0
     down_since: float | None = field(default_factory=time.monotonic)
+    missing_since: float | None = field(default_factory=time.monotonic)
+    is_silent: bool = False
     last_heard_at: float = 0.0
     connections: int = 0
     failures: int = 0
@@ -51,10 +55,24 @@ class FeedState:
         self.down_since = None
         self.connections += 1
 
-    def down(self, reason: str) -> None:
-        """The connection has ended, or could not be opened."""
+    def heard(self, at: float, n_events: int) -> bool:
+        """A message has come, at this Unix time; whether it ends a silence: one that tells of nothing does not."""
+        self.messages += 1
+        self.events += n_events
+        self.last_heard_at = at
+        if not n_events:
+            return False
+        was_silent, self.is_silent = self.is_silent, False
+        self.missing_since = None
+        return was_silent
+
+    def down(self, reason: str, *, is_silent: bool = False) -> None:
+        """The connection has ended, for instance because it gave nothing, or could not be opened."""
+        now = time.monotonic()
         self.connected_at = 0.0
-        self.down_since = time.monotonic() if self.down_since is None else self.down_since
+        self.down_since = now if self.down_since is None else self.down_since
+        self.missing_since = now if self.missing_since is None else self.missing_since
+        self.is_silent |= is_silent
         self.failures += 1
         self.note(reason)
 

@@ -52,7 +52,7 @@ class Supervisor:
     ----------
     is_watched : whether silence is a bad sign now
     on_up : told when a connection has opened
-    on_down : told when a connection has ended, or could not be opened, and why
+    on_down : told when a connection has ended, or could not be opened, why, and whether because it gave nothing
     on_warning : told what the other side complains about
     """
 
@@ -64,7 +64,7 @@ class Supervisor:
         patience: Patience,
         is_watched: Callable[[], bool],
         on_up: Callable[[], None],
-        on_down: Callable[[str], None],
+        on_down: Callable[[str, bool], None],
         on_warning: Callable[[str], None],
     ) -> None:
         self._source = source
@@ -88,12 +88,14 @@ class Supervisor:
         """
         while True:
             line = _Line(self._inbox, self._on_up, self._on_warning)
+            silences = self._silences
             reason = await self._until_end(line)
+            is_silent = self._silences > silences
             if line.n_heard:
                 self._silences, self._last_reason = 0, ""
             if line.n_heard or line.age > self._patience.serving:
                 self._failures = 0
-            self._on_down(reason)
+            self._on_down(reason, is_silent)
             wait = self._back_off()
             # a server that is down for hours must not fill the log
             level = logging.DEBUG if reason == self._last_reason else logging.WARNING

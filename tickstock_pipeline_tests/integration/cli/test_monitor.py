@@ -175,3 +175,18 @@ def test_two_test_events_are_two_flows(configured: Tickstock, redis_url: str) ->
         flows = {json.loads(fields[b"event"])["data"]["flow_id"] for _, fields in client.xrange("pattern_events")}
 
     assert len(flows) == 2
+
+
+def test_a_test_event_trims_the_stream_to_the_length_that_is_configured(
+    configured: Tickstock, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKSTOCK_LIVE_EVENTS_KEPT", "2000")
+    with redis.Redis.from_url(redis_url) as client:
+        pipeline = client.pipeline(transaction=False)
+        for _ in range(3_000):
+            pipeline.xadd("pattern_events", {"event": "{}"})
+        pipeline.execute()
+        configured("test-event", "--wait", "0")
+
+        # whole nodes of a hundred entries are trimmed
+        assert 2_000 <= client.xlen("pattern_events") <= 2_100

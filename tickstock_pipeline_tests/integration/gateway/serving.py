@@ -112,7 +112,7 @@ def publish_both(redis_url: str, payloads: Sequence[str]) -> None:
     channels = {"pattern_detected": PATTERNS, "pattern_retracted": PATTERNS_RETRACTED}
     messages = [Message(channels[json.loads(payload)["event_type"]], payload) for payload in payloads]
     with connect_redis(redis_url) as client:
-        Publisher(client).publish([Told(1, tuple(messages))])
+        Publisher(client, kept_events=100_000).publish([Told(1, tuple(messages))])
 
 
 @contextmanager

@@ -75,6 +75,16 @@ def test_health_names_what_is_degraded_and_stays_alive(settings: Settings, clien
     assert found["workers"] == {"one": {"status": "degraded", "lag_ms": 3.5}}
 
 
+def test_a_table_that_cannot_be_read_is_named_and_the_rest_still_shown(settings: Settings, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE refused_messages RENAME TO moved"))
+    with serving(settings) as gateway:
+        found = healthy(gateway)
+
+    assert found["database"] == "PostgreSQL refuses a query (UndefinedTable)"
+    assert found["workers"] == {}
+
+
 @pytest.mark.parametrize(
     ("away", "part"),
     [

@@ -193,7 +193,7 @@ def test_the_last_events_before_a_restart_of_redis_are_published_again(engine: s
             )
     try:
         with connect(first.start()) as client:
-            publisher = Publisher(client)
+            publisher = Publisher(client, kept_events=1_000)
             # whoever begins after a restart does not know what it was before
             assert publisher.sweep(engine) == 2
             assert publisher.sweep(engine) == 0

@@ -20,7 +20,7 @@ def test_it_opens_after_three_failures_in_a_row_and_closes_by_itself() -> None:
     found, clock = breaker()
     for _ in range(2):
         found.saw_failure("KeyError")
-    found.saw_success(0.1)
+    found.saw_success()
     for _ in range(2):
         found.saw_failure("KeyError")
     assert found.allows_analysis(0.0)
@@ -33,10 +33,10 @@ def test_it_opens_after_three_failures_in_a_row_and_closes_by_itself() -> None:
 
 def test_it_opens_after_an_analysis_that_took_too_long() -> None:
     found, _ = breaker()
-    found.saw_success(4.9)
+    found.saw_failure("ZeroDivisionError", 3.9)
     assert found.state == "closed"
-    found.saw_success(5.1)
-    assert found.state == "open"
+    found.saw_failure("TimeoutError", 4.01)
+    assert (found.state, found.reason) == ("open", "analysis took 4.0 s")
 
 
 def test_busy_processors_alone_are_no_reason() -> None:

@@ -43,6 +43,12 @@ def test_nothing_is_wrong_with_work_that_goes_well() -> None:
             "one is degraded: 20 s behind",
         ),
         (
+            {"workers": {"one": {"status": "unhealthy", "problem": "PostgreSQL does not answer"}}},
+            {},
+            "worker",
+            "one is unhealthy: PostgreSQL does not answer",
+        ),
+        (
             {"workers": {"one": {"status": "healthy", "lag_ms": "12000"}}, "lag": {0: ShardLag(7, 0)}},
             {},
             "lag",

@@ -19,7 +19,7 @@ from tickstock_pipeline.messaging.channels import FEED_STATE, bar_stream
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
-from tickstock_pipeline.streaming.feed.gaps import live_bars
+from tickstock_pipeline.streaming.feed.history import live_bars
 from tickstock_pipeline.streaming.feed.kept_stream import KeptStream
 
 MakeFeed = Callable[..., Any]
@@ -47,6 +47,23 @@ def test_bars_wait_while_redis_does_not_answer_and_the_wait_is_shown(
         assert len(running.bars()) == len(keys(minutes))
         running.until(lambda: float(running.state()["blocked_seconds"]) > 0.2, "the wait in the state")
         assert running.state()["queue_capacity"] == "5"
+
+
+def test_what_has_been_read_goes_on_to_the_streams_before_the_feed_ends(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes
+) -> None:
+    aapl = minutes["AAPL"][:60]
+    with make_feed(symbols=["AAPL"]) as running:
+        running.until_connected()
+        assert server.stream.wait_for_subscribers()
+        running.client.execute_command("CLIENT", "PAUSE", 800, "WRITE")
+        for minute in range(len(aapl)):
+            server.stream.send_minutes(aapl[minute : minute + 1])
+        running.until(lambda: running.feed.inbox.n_put == len(aapl), "every message")
+        assert running.feed.inbox.depth > 0
+        running.stop()
+
+        assert set(running.keys_on_streams()) == keys({"AAPL": aapl})
 
 
 def test_what_redis_loses_when_it_is_killed_is_written_again(

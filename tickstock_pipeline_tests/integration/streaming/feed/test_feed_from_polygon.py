@@ -99,6 +99,19 @@ def test_frames_that_are_wrong_or_very_large_do_not_end_the_connection(
         assert server.faults.hits() == 3
 
 
+def test_what_the_provider_complains_about_is_shown_and_counts_as_no_message(
+    make_feed: MakeFeed, server: ReplayServer
+) -> None:
+    with make_feed(symbols=["AAPL", "X,Y"]) as running:
+        running.until_connected()
+        running.until(lambda: running.feed.state.warnings > 0, "a complaint")
+        running.until(lambda: "error: there is no topic Y" in running.state().get("reasons", ""), "the reason")
+
+        assert running.state()["status"] == "degraded"
+        assert running.feed.inbox.n_put == 0
+        assert running.feed.state.connections == 1
+
+
 def test_bars_that_come_twice_late_or_wrong_at_first_end_up_right(
     make_feed: MakeFeed, server: ReplayServer, minutes: Minutes
 ) -> None:
@@ -197,11 +210,13 @@ def test_another_provider_stands_in_while_the_source_is_down_and_leaves_when_it_
             server.stream.send([minute("AAPL", OPENING_MS)])
             running.until_keys({("AAPL", OPENING_MS * 1_000)})
         running.until(lambda: running.state().get("provider") == "alpha_vantage", "a stand-in")
-        assert "has been down for" in running.state()["provider_reason"]
+        assert "has given nothing for" in running.state()["provider_reason"]
         assert running.state()["status"] == "degraded"
         running.until(lambda: running.feed.writer.written.stood_in > 100, "bars of the stand-in")
-        with ReplayServer(MemorySource(minutes.values()), port=port):
+        with ReplayServer(MemorySource(minutes.values()), port=port) as server:
             running.until_connected(2)
+            assert server.stream.wait_for_subscribers()
+            server.stream.send([minute("AAPL", OPENING_MS)])
             running.until(lambda: running.state().get("provider") == "polygon", "the end of the stand-in")
 
         stood_in = [bar for bar in running.bars() if bar.source == "alpha_vantage"]
@@ -209,6 +224,32 @@ def test_another_provider_stands_in_while_the_source_is_down_and_leaves_when_it_
         assert ("AAPL", OPENING_MS * 1_000) not in {(bar.symbol, bar.time) for bar in stood_in}
         known = truth(minutes)
         assert all(known[bar.symbol, bar.time][:4] == (bar.open, bar.high, bar.low, bar.close) for bar in stood_in)
+
+
+def test_another_provider_stands_in_for_a_source_that_connects_and_gives_nothing(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, history: Any, stand_in: Any, hasty: Any
+) -> None:
+    is_open = True
+    options = replace(hasty, patience=replace(hasty.patience, silence=0.3), is_watched=lambda: is_open)
+    aapl = minutes["AAPL"]
+    with make_feed(symbols=["AAPL"], options=options, stand_in=stand_in.provider, history=history) as running:
+        running.until_connected()
+        assert server.stream.wait_for_subscribers()
+        server.stream.send_minutes(aapl[:1])
+        running.until(lambda: running.state().get("provider") == "alpha_vantage", "a stand-in")
+        running.until_connected(2)
+        server.stream.send_minutes(aapl[300:301])
+        running.until(lambda: running.state().get("provider") == "polygon", "the end of the stand-in")
+        running.until_keys(set(truth({"AAPL": aapl})))
+
+        running.until(lambda: running.feed.state.is_silent, "another silence")
+        is_open = False
+        running.until(lambda: running.feed.state.is_connected, "a connection")
+        running.until(lambda: running.feed.gaps.filling.waiting == 0, "the fill after it")
+        asked = server.requests.count(path="/v2/aggs")
+        assert server.stream.wait_for_subscribers()
+        server.stream.send_minutes(aapl[389:])
+        running.until(lambda: server.requests.count(path="/v2/aggs") > asked, "a question about the silence")
 
 
 def test_trades_make_minutes_before_the_provider_does(make_feed: MakeFeed, server: ReplayServer) -> None:

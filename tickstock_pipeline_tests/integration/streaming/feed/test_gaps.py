@@ -1,16 +1,24 @@
 """Gaps that are filled from a provider's history: which, how far back, and what stops it."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from tickstock_pipeline.market.bar import Bars
+from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.base import FetchedBars
+from tickstock_pipeline.providers.limits import request_budget
+from tickstock_pipeline.providers.polygon import PolygonProvider
 from tickstock_pipeline.providers.sample import SampleProvider
 from tickstock_pipeline.replay.server import ReplayServer
+from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.bars import write_bars
 
 MakeFeed = Callable[..., Any]
@@ -126,7 +134,50 @@ def test_a_fill_that_fails_is_tried_again_and_one_that_is_refused_says_why(
         running.until(lambda: "polygon refuses" in running.state().get("gaps_problem", ""), "the reason")
 
 
+class Stumbling(PolygonProvider):
+    """A provider whose library fails in its own way at the first question."""
+
+    n_asked = 0
+
+    def fetch_bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> FetchedBars:
+        self.n_asked += 1
+        if self.n_asked == 1:
+            raise KeyError("chart")
+        return super().fetch_bars(symbol, timeframe, first, last)
+
+
+def test_a_library_that_stumbles_is_asked_again_and_does_not_end_the_feed(
+    make_feed: MakeFeed, server: ReplayServer, minutes: Minutes, settings: Settings, patient: Any
+) -> None:
+    budget = request_budget(settings, "polygon", None, 0, 0)
+    stumbling = Stumbling(base_url=server.url, api_key=SecretStr("right"), budget=budget, timeout=5.0)
+    with make_feed(history=stumbling, symbols=["AAPL"], options=patient) as running:
+        running.until_connected()
+        send(server, minutes["AAPL"][389:])
+        running.until_keys(keys(minutes["AAPL"]))
+
+        assert running.feed.gaps.filling.failures == 1
+
+
 def test_a_provider_without_minutes_leaves_gaps_and_says_so(make_feed: MakeFeed, server: ReplayServer) -> None:
     with make_feed(history=SampleProvider()) as running:
         running.until_connected()
         running.until(lambda: "gaps are not filled" in running.state().get("gaps_problem", ""), "the reason")
+
+
+def test_a_feed_that_is_to_end_does_not_wait_for_its_turn_to_ask(
+    make_feed: MakeFeed, server: ReplayServer, settings: Settings
+) -> None:
+    budget = request_budget(settings, "polygon", None, 1, 0)
+    budget.acquire()
+    slow = PolygonProvider(base_url=server.url, api_key=SecretStr("right"), budget=budget, timeout=5.0)
+    with make_feed(history=slow, ask_market=lambda: str(budget.acquire())) as running:
+        running.until_connected()
+        running.until(lambda: asking() != [], "a question that waits for its turn")
+        running.stop()
+        running.until(lambda: not asking(), "the end of the threads")
+
+
+def asking() -> list[str]:
+    """Threads that ask a provider for history."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("feed-history")]
