@@ -80,6 +80,24 @@ def test_years_go_back_from_today_and_not_before_the_grid(
     assert (job.status, job.first_date, job.last_date) == (JobState.QUEUED, first, last)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"end_date": "1999-12-31"},
+        {"end_date": "0001-06-01", "years": 1},
+        {"end_date": "0001-01-01", "years": 0.5},
+        {"end_date": "0050-06-01", "years": 100},
+        {"start_date": "0001-01-01", "end_date": "0001-01-02"},
+        {"start_date": "9999-12-31"},
+    ],
+)
+def test_dates_that_no_grid_has_fail_the_job_and_nothing_else(desk: Desk, message: dict[str, Any]) -> None:
+    job = desk.plan(**message)
+
+    assert job.status is JobState.FAILED
+    assert "the first year of the grid, or in the future" in (job.error_message or "")
+
+
 def test_a_file_is_imported_and_remembered_under_the_key_of_the_message(desk: Desk) -> None:
     desk.file("my list.csv", "MSFT", "aapl", "MSFT")
 
