@@ -186,7 +186,10 @@ class Intake:
         while True:
             try:
                 return take()
-            except (StorageError, sa.exc.OperationalError) as error:
+            except (sa.exc.DataError, sa.exc.IntegrityError):
+                # it is the message that the database refuses, and would refuse again
+                raise
+            except (StorageError, sa.exc.SQLAlchemyError) as error:
                 _logger.warning("A message cannot be stored yet: %s", _first_line(error))
                 if self._stopping.wait(wait):
                     raise

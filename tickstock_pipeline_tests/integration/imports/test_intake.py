@@ -275,6 +275,21 @@ def test_a_message_in_hand_waits_for_the_database(
         intake.stop()
 
 
+@pytest.mark.usefixtures("intake")
+def test_a_message_in_hand_waits_for_a_database_that_answers_and_takes_nothing(
+    engine: sa.Engine, client: redis.Redis, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE import_jobs RENAME TO away")
+    client.publish(JOBS, json.dumps(MESSAGE))
+    client.publish(JOBS, json.dumps({**MESSAGE, "job_id": "next"}))
+    eventually(lambda: "The intake's channels wait" in caplog.text or "cannot be stored yet" in caplog.text)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO import_jobs")
+
+    eventually(lambda: state(engine) == "queued" and state(engine, "next") == "queued")
+
+
 def test_a_job_that_was_stored_by_a_process_that_died_is_planned_by_the_next(
     engine: sa.Engine, client: redis.Redis, eventually: Eventually, request: pytest.FixtureRequest
 ) -> None:
