@@ -13,8 +13,7 @@ from tickstock_pipeline.market.bar import Bars, RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bars import WriteCounts, read_bars, record_refused, write_bars
 from tickstock_pipeline.storage.ledger import read_ledger
-
-EQUAL = ("time", "open", "high", "low", "close", "volume")
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 
 
 def bars(symbol: str, timeframe: Timeframe, times: list[str], close: list[float] | None = None) -> Bars:
@@ -40,9 +39,7 @@ def test_bars_come_back_as_they_were_written(engine: sa.Engine, timeframe: Timef
         stored = read_bars(connection, timeframe, ["B", "A-ä", "none", "B"])
     assert list(stored) == ["B", "A-ä"]
     for expected in written:
-        for name in EQUAL:
-            assert getattr(stored[expected.symbol], name).tolist() == getattr(expected, name).tolist()
-            assert getattr(stored[expected.symbol], name).dtype == getattr(expected, name).dtype
+        assert_same_bars(stored[expected.symbol], expected)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
