@@ -26,6 +26,8 @@ from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tickstock_pipeline.errors import RedisUnreachableError
+
 _SOCKET_SECONDS = 2.0
 
 # KEYS: pause, era, a list for each window. ARGV: longest wait, the caller's era, a new one, then the amount and
@@ -175,19 +177,31 @@ class SharedWindows:
     clock : seconds, monotonic
 
     Methods raise ``redis.RedisError`` where Redis does not answer.
+
+    Raises
+    ------
+    RedisUnreachableError
+        If the URL is malformed.
     """
 
     def __init__(
         self, url: str, account: str, windows: Sequence[Window], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        storage = RedisStorage(
-            url,
-            socket_timeout=_SOCKET_SECONDS,
-            socket_connect_timeout=_SOCKET_SECONDS,
-            # a connection that Redis has closed by its restart is opened again at once
-            retry=Retry(NoBackoff(), 1),  # type: ignore[arg-type]
-            decode_responses=True,
-        )
+        try:
+            storage = RedisStorage(
+                url,
+                socket_timeout=_SOCKET_SECONDS,
+                socket_connect_timeout=_SOCKET_SECONDS,
+                # a connection that Redis has closed by its restart is opened again at once
+                retry=Retry(NoBackoff(), 1),  # type: ignore[arg-type]
+                decode_responses=True,
+            )
+        except ValueError:
+            # the library's own words quote parts of the URL, which may be parts of a password
+            raise RedisUnreachableError(
+                "The Redis URL is malformed.",
+                advice="Correct TICKSTOCK_REDIS_URL (percent-encode special characters in its password).",
+            ) from None
         self._client: Any = storage.get_connection()
         self._windows = [argument for window in windows for argument in (window.item.amount, f"{window.seconds:.6f}")]
         # the braces keep an account's keys on one node of a cluster
