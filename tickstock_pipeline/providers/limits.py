@@ -25,6 +25,12 @@ from tickstock_pipeline.settings import Settings
 LONGEST_WAIT = 900.0
 """Seconds that a request waits for its turn before it is given up."""
 
+LONGEST_PENALTY = 25 * 3600.0
+"""Seconds that a provider can hold up an account: the longest day of a year, since quotas are of a day at most.
+
+What it says may be nonsense, such as a time of reset in a unit that nobody knows, and is kept for all processes.
+"""
+
 _MARGIN = 1 / 40
 _LONGEST_MARGIN = 1.5
 _MOST_TIME_LOST = 0.05
@@ -118,12 +124,13 @@ class RequestBudget:
 
         Parameters
         ----------
-        seconds : from now on; None, where it did not say: the shortest window
+        seconds : from now on, :data:`LONGEST_PENALTY` at most; None, where it did not say: the shortest window
         """
         if seconds is None:
             seconds = self._shortest or _PAUSE_WITHOUT_LIMIT
         if seconds <= 0:
             return
+        seconds = min(seconds, LONGEST_PENALTY)
         if self._shared is not None:
             try:
                 self._shared.pause(seconds)
