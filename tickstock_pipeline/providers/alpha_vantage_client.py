@@ -30,7 +30,7 @@ from tickstock_pipeline.errors import (
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.proxies import environment_proxy
-from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
+from tickstock_pipeline.providers.retries import call_with_retries, may_pass, retry_after_seconds
 
 _NOTICES = ("Error Message", "Note", "Information")
 # What a notice says of a quota, and after how many seconds to ask again; None: at midnight. The first that is found
@@ -143,9 +143,10 @@ class AlphaVantageClient:
             raise ProviderRefusedError(
                 f"Provider alpha_vantage refuses to answer for {symbol} (HTTP {status}).", advice=_KEY_ADVICE
             )
-        if status >= 500:
+        if may_pass(status):
             raise ProviderUnavailableError(
                 f"Provider alpha_vantage cannot answer for {symbol} at the moment (HTTP {status}).",
+                retry_after_seconds=retry_after_seconds(response.headers),
                 advice="Import again later.",
             )
         if status != 200:

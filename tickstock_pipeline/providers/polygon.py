@@ -25,6 +25,7 @@ from tickstock_pipeline.market.bar import FloatArray, RefusedBar, empty_bars
 from tickstock_pipeline.market.calendar import exchange_date, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
+from tickstock_pipeline.providers.corporate_actions import dividends_by_day, splits_by_day
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.polygon_client import PolygonClient, unknown_symbol, untrusted
 from tickstock_pipeline.providers.polygon_rows import check_range, numbers, results, times
@@ -163,19 +164,14 @@ class PolygonProvider:
             ),
         )
         try:
-            splits = {
-                Split(symbol, date.fromisoformat(row["execution_date"]), row["split_to"] / row["split_from"])
-                for row in rows
-            }
+            splits = splits_by_day(
+                symbol,
+                [(date.fromisoformat(row["execution_date"]), row["split_to"] / row["split_from"]) for row in rows],
+            )
         except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
             # a bar can be left out; a split that is left out makes every price before it wrong
             raise untrusted(what, "one of them has no date or no ratio") from None
-        return tuple(
-            sorted(
-                (split for split in splits if split.ex_date <= self._today()),
-                key=lambda split: (split.ex_date, split.ratio),
-            )
-        )
+        return tuple(split for split in splits if split.ex_date <= self._today())
 
     def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`HistoricalProvider.fetch_dividends`; those of one day are added up, other currencies left out."""
@@ -188,17 +184,18 @@ class PolygonProvider:
                 ticker=ticker, order="asc", sort="ex_dividend_date", limit=_LARGEST_REFERENCE_PAGE, raw=True
             ),
         )
-        amounts: dict[date, list[float]] = {}
         try:
-            for row in rows:
-                day, amount = date.fromisoformat(row["ex_dividend_date"]), float(row["cash_amount"])
-                if not 0 <= amount < math.inf:
-                    raise ValueError(amount)
-                if amount and row.get("currency", "USD") == "USD":
-                    amounts.setdefault(day, []).append(amount)
+            dividends = dividends_by_day(
+                symbol,
+                [
+                    (date.fromisoformat(row["ex_dividend_date"]), float(row["cash_amount"]), str(row["dividend_type"]))
+                    for row in ({"dividend_type": ""} | row for row in rows)
+                    if row.get("currency", "USD") == "USD"
+                ],
+            )
         except (KeyError, TypeError, ValueError, OverflowError):
             raise untrusted(what, "one of them has no date or no amount") from None
-        return tuple(Dividend(symbol, day, math.fsum(amounts[day])) for day in sorted(amounts) if day <= self._today())
+        return tuple(dividend for dividend in dividends if dividend.ex_date <= self._today())
 
     def catalogue(self) -> tuple[Listing, ...]:
         """Polygon lists ten thousands of symbols without the range that it has of each."""

@@ -40,7 +40,7 @@ from tickstock_pipeline.providers.polygon_pool import (
     status_keeping_pool,
 )
 from tickstock_pipeline.providers.proxies import environment_proxy
-from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
+from tickstock_pipeline.providers.retries import call_with_retries, may_pass, retry_after_seconds
 
 Endpoint = Callable[[RESTClient], urllib3.BaseHTTPResponse]
 Page = Mapping[str, Any]
@@ -180,6 +180,12 @@ class PolygonClient:
                 f"polygon refuses the API key: {said or status}.",
                 advice="Check TICKSTOCK_POLYGON_API_KEY (or MASSIVE_API_KEY, POLYGON_API_KEY).",
             )
+        if status == 403 and "status" not in page:
+            # a plan's limit is told in Polygon's own words; what is taken for one is not asked for again
+            return ProviderRefusedError(
+                f"polygon's server refuses {what} and does not say why: {self._shown(body) or status}.",
+                advice="A proxy or firewall on the way may do so; check it, and TICKSTOCK_POLYGON_URL.",
+            )
         if status == 403:
             return NotInPlanError(
                 f"polygon refuses {what}: {said or status}.",
@@ -190,7 +196,7 @@ class PolygonClient:
             return unknown_symbol(symbol)
         if status == 429:
             return self._rate_limited(what, retry_after_seconds(headers), said)
-        if status >= 500 or status in (408, 425):
+        if may_pass(status):
             return ProviderUnavailableError(
                 f"polygon answers {status} for {what}: {said or 'no reason given'}.",
                 retry_after_seconds=retry_after_seconds(headers),

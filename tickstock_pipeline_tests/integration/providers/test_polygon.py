@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,6 +17,7 @@ from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from pydantic import SecretStr
 
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderAnswerError,
     ProviderError,
     ProviderRefusedError,
@@ -41,9 +42,9 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CannedServer,
     CountingBudget,
     Request,
-    canned_server,
     trickling_server,
 )
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 
 KEY = "Xq7-the-key-of-the-test"
@@ -57,39 +58,9 @@ SUMMER_MIDNIGHT_MS = 1341201600000
 MINUTE_MS = 60_000
 
 
-@pytest.fixture(autouse=True)
-def without_pauses() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=100, cap=True):
-        yield
-
-
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[ReplayServer]:
-    with ReplayServer(api_key=KEY) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: ReplayServer) -> ReplayServer:
-    running_server.faults.clear()
-    running_server.requests.clear()
-    return running_server
-
-
-@pytest.fixture
-def budget() -> CountingBudget:
-    return CountingBudget()
-
-
 @pytest.fixture
 def polygon(server: ReplayServer, budget: CountingBudget) -> PolygonProvider:
     return PolygonProvider(base_url=server.url, api_key=SecretStr(KEY), budget=budget, timeout=5.0)
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedServer]:
-    with canned_server() as server:
-        yield server
 
 
 def on(
@@ -148,8 +119,7 @@ def test_bars_are_those_that_the_server_was_given(polygon: PolygonProvider) -> N
     expected = SampleProvider().fetch_bars("IBM", Timeframe.DAILY, *YEAR).bars
     actual = daily(polygon, "IBM")
 
-    for name in ("time", "open", "high", "low", "close", "volume"):
-        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name))
+    assert_same_bars(actual, expected)
 
 
 def test_minutes_of_months_come_page_by_page_and_each_page_is_paid_for(
@@ -326,6 +296,25 @@ def test_a_refusal_of_one_symbol_is_its_own(polygon: PolygonProvider, server: Re
     with pytest.raises(ProviderRefusedError, match="IBM"):
         daily(polygon, "IBM")
     assert len(daily(polygon)) == SESSIONS_OF_2012
+
+
+@pytest.mark.parametrize("body", [b"<html>Forbidden</html>", b"", b"{}", b"[]"])
+def test_a_refusal_that_is_not_the_providers_own_says_nothing_of_the_plan(body: bytes, canned: CannedServer) -> None:
+    canned.answer = lambda request: Canned(body, 403)
+
+    with pytest.raises(ProviderRefusedError, match="AAPL") as raised:
+        daily(on(canned))
+    # which would be remembered as years that the account cannot have
+    assert not isinstance(raised.value, NotInPlanError)
+    assert "proxy" in raised.value.advice
+
+
+def test_what_the_plan_lacks_is_told_apart(canned: CannedServer) -> None:
+    said = {"status": "NOT_AUTHORIZED", "message": "Your plan doesn't include this data timeframe."}
+    canned.answer = lambda request: Canned.of(said, 403)
+
+    with pytest.raises(NotInPlanError, match="timeframe"):
+        daily(on(canned))
 
 
 def test_silence_ends_with_the_timeout(server: ReplayServer) -> None:
@@ -523,7 +512,13 @@ def test_pages_are_followed_below_a_base_url_with_a_path(canned: CannedServer) -
     assert canned.requests[1].path == urlsplit(second).path
 
 
-@pytest.mark.parametrize("broken", [{}, {"t": WINTER_MIDNIGHT_MS}, row([1]), row(WINTER_MIDNIGHT_MS, "ten\0"), 7, None])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *({}, {"t": WINTER_MIDNIGHT_MS}, row([1]), 7, None),
+        *(row(WINTER_MIDNIGHT_MS, price) for price in ("ten\0", "10.0", True)),
+    ],
+)
 def test_a_row_that_is_not_numbers_is_refused_by_itself(broken: object, canned: CannedServer) -> None:
     canned.answer = lambda request: Canned.of(page(row(WINTER_MIDNIGHT_MS), broken, row(SUMMER_MIDNIGHT_MS)))
     fetched = on(canned).fetch_bars("AAPL", Timeframe.DAILY, *YEAR)
@@ -652,6 +647,19 @@ def test_dividends_of_a_day_are_added_up_and_other_currencies_left_out(canned: C
     )
 
     assert on(canned).fetch_dividends("AAPL") == (Dividend("AAPL", date(2020, 2, 7), 0.30000000000000004),)
+
+
+def test_facts_that_are_sent_twice_count_once_and_splits_of_a_day_are_one(canned: CannedServer) -> None:
+    def facts(id_: str, split_to: int, kind: str) -> dict[str, Any]:
+        dividend = {"ex_dividend_date": "2020-12-09", "cash_amount": 0.5, "dividend_type": kind, "currency": "USD"}
+        split = {"execution_date": "2020-12-09", "split_from": 2, "split_to": split_to}
+        return {"id": id_, "ticker": "AAPL", **dividend, **split}
+
+    rows = [facts("1", 4, "CD"), facts("2", 4, "CD"), facts("3", 3, "SC"), facts("4", 4, "SC")]
+    canned.answer = lambda request: Canned.of({"status": "OK", "results": rows})
+
+    assert on(canned).fetch_dividends("AAPL") == (Dividend("AAPL", date(2020, 12, 9), 1.0),)
+    assert on(canned).fetch_splits("AAPL") == (Split("AAPL", date(2020, 12, 9), 3.0),)
 
 
 @pytest.mark.parametrize(
