@@ -17,19 +17,19 @@ _SAME_WITHIN = timedelta(days=5)
 def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str) -> int:
     """Upsert splits.
 
-    A split of the same ratio a few days from another one is that one, dated by another provider, or listed under two
-    dates by one: stored beside it, it would divide the prices twice.
+    A split of the same ratio a few days from a stored one is that one, dated by another provider: stored beside it, it
+    would divide the prices twice.
 
     Returns
     -------
     How many were new or had another ratio; the others are not written.
     """
-    known = {symbol: [*stored] for symbol, stored in read_splits(connection, (one.symbol for one in splits)).items()}
-    new = {}
-    for split in sorted(splits, key=lambda split: (split.symbol, split.ex_date)):
-        if not any(_is_same(split, other) for other in known[split.symbol]):
-            new[split.symbol, split.ex_date] = split.ratio
-            known[split.symbol].append(split)
+    stored = read_splits(connection, [split.symbol for split in splits])
+    new = {
+        (split.symbol, split.ex_date): split.ratio
+        for split in splits
+        if not any(_is_same(split, known) for known in stored[split.symbol])
+    }
     return write_facts(connection, SPLITS.c.ratio, new, source)
 
 

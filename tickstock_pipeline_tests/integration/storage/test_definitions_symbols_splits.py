@@ -71,13 +71,3 @@ def test_a_split_that_another_provider_dates_a_day_apart_is_the_same_split(engin
         other_ratio, years_later = Split("A", date(2014, 6, 10), 2.0), Split("A", date(2020, 8, 31), 7.0)
         assert write_splits(connection, [other_ratio, years_later], "another") == 2
         assert read_splits(connection, ["A"]) == {"A": (known, other_ratio, years_later)}
-
-
-def test_a_split_that_is_listed_under_two_dates_divides_once(engine: sa.Engine) -> None:
-    listed = [Split("A", date(2014, 6, 10), 7.0), Split("A", date(2014, 6, 9), 7.0), Split("A", date(2014, 6, 9), 7.0)]
-    with engine.begin() as connection:
-        assert write_splits(connection, listed, "test") == 1
-        assert read_splits(connection, ["A", "B"]) == {"A": (Split("A", date(2014, 6, 9), 7.0),), "B": ()}
-        # another one of the same ratio is as far away as splits are
-        assert write_splits(connection, [Split("A", date(2014, 7, 9), 7.0)], "test") == 1
-        assert len(read_splits(connection, ["A"])["A"]) == 2
