@@ -16,7 +16,7 @@ from tickstock_pipeline.market.bar import Bars, RefusedBar, TimeArray, joined
 from tickstock_pipeline.market.calendar import exchange_date
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import record_refused, write_bars
+from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.storage.corporate_actions import record_action_fetches
 from tickstock_pipeline.storage.dividends import write_dividends
 from tickstock_pipeline.storage.ledger import read_ledger
@@ -26,6 +26,7 @@ from tickstock_pipeline.storage.provenance import (
     record_failures,
     record_provenance,
 )
+from tickstock_pipeline.storage.quarantine import record_refused
 from tickstock_pipeline.storage.splits import withdraw_splits, write_splits
 from tickstock_pipeline.storage.symbols import add_symbols, read_symbols
 

@@ -229,9 +229,9 @@ def _series_of(symbol: str, answer: dict[str, Any], name: str, size: str, *, int
     if said.get("Symbol", "").upper() != spelled(symbol):
         raise untrusted(symbol, f"is about {said.get('Symbol', 'no symbol')[:40]!r}")
     if said.get("Interval", "") != interval:
-        raise untrusted(symbol, f"has rows of {said.get('Interval', 'a day')[:40]} where {interval} was asked for")
+        raise untrusted(symbol, f"has rows of {said.get('Interval', 'a day')[:40]!r} where {interval} was asked for")
     if said.get("Time Zone") not in _ZONES:
-        raise untrusted(symbol, f"is on the clock of {said.get('Time Zone', 'nowhere')[:40]}, not on New York's")
+        raise untrusted(symbol, f"is on the clock of {said.get('Time Zone', 'nowhere')[:40]!r}, not on New York's")
     if size == "full" and said.get("Output Size", "").lower().startswith("compact"):
         raise untrusted(symbol, "has the last rows only, where all were asked for")
     return series

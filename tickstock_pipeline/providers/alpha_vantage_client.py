@@ -28,6 +28,7 @@ from tickstock_pipeline.errors import (
     UnknownSymbolError,
 )
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
+from tickstock_pipeline.providers.excerpts import excerpt
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.proxies import environment_proxy
 from tickstock_pipeline.providers.retries import call_with_retries, may_pass, retry_after_seconds
@@ -165,8 +166,8 @@ class AlphaVantageClient:
             return UnknownSymbolError(
                 f"Provider alpha_vantage has no symbol {symbol!r}.", advice="It may be misspelt, renamed or delisted."
             )
-        excerpt = self._without_key(text)[:_LONGEST_EXCERPT]
-        return untrusted(symbol, f"is a notice that is not known: {excerpt}")
+        said = excerpt(self._without_key(text), _LONGEST_EXCERPT)
+        return untrusted(symbol, f"is a notice that is not known: {said}")
 
     def _rate_limited(self, symbol: str, seconds: float | None) -> RateLimitedError:
         self._budget.penalise(seconds)

@@ -188,8 +188,12 @@ class PolygonProvider:
             dividends = dividends_by_day(
                 symbol,
                 [
-                    (date.fromisoformat(row["ex_dividend_date"]), float(row["cash_amount"]), str(row["dividend_type"]))
-                    for row in ({"dividend_type": ""} | row for row in rows)
+                    (
+                        date.fromisoformat(row["ex_dividend_date"]),
+                        float(row["cash_amount"]),
+                        str(row.get("dividend_type", "")),
+                    )
+                    for row in rows
                     if row.get("currency", "USD") == "USD"
                 ],
             )

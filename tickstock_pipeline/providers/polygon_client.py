@@ -31,6 +31,7 @@ from tickstock_pipeline.errors import (
     RateLimitedError,
     UnknownSymbolError,
 )
+from tickstock_pipeline.providers.excerpts import excerpt
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.polygon_pool import (
     LARGEST_BODY,
@@ -167,7 +168,7 @@ class PolygonClient:
             text = self._said(page)
             if _SPENT.search(text):
                 raise self._rate_limited(what, None, text)
-            raise untrusted(what, f"its status is {status!r} {text}".rstrip())
+            raise untrusted(what, f"its status is {excerpt(repr(status))} {text}".rstrip())
         return page
 
     def _meaning_of(
@@ -226,13 +227,13 @@ class PolygonClient:
 
     def _said(self, page: Page) -> str:
         text = page.get("error") or page.get("message") or ""
-        return self._shown(text.encode()).rstrip(".") if isinstance(text, str) else ""
+        return self._shown(text.encode(errors="replace")).rstrip(".") if isinstance(text, str) else ""
 
     def _shown(self, body: bytes) -> str:
         """The beginning of a text that came from outside, in one line and without the key."""
         text = body[:1000].decode(errors="replace")
         text = re.sub(re.escape(self._key.get_secret_value()), "***", text, flags=re.IGNORECASE)
-        return " ".join(text.split())[:150]
+        return excerpt(text)
 
 
 def untrusted(what: str, reason: str) -> ProviderAnswerError:

@@ -21,13 +21,13 @@ from tickstock_pipeline.errors import (
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
 from tickstock_pipeline.providers.corporate_actions import dividends_by_day, splits_by_day
+from tickstock_pipeline.providers.excerpts import excerpt
 from tickstock_pipeline.providers.retries import may_pass, retry_after_seconds
 
 Splits = tuple[Split, ...]
 Dividends = tuple[Dividend, ...]
 
 _QUOTE_FIELDS = ("open", "high", "low", "close", "volume")
-_LONGEST_EXCERPT = 200
 _TOO_MANY = frozenset({429, 999})
 
 
@@ -108,7 +108,7 @@ def _failure(symbol: str, spelled: str, failure: Any) -> ProviderError | YFPrice
         )
     if "Data doesn't exist" in description or "must be within the last" in description:
         return YFPricesMissingError(spelled, "")
-    return untrusted(symbol, f"is an error: {code} {description}"[:_LONGEST_EXCERPT])
+    return untrusted(symbol, f"is an error: {excerpt(f'{code} {description}')}")
 
 
 def _check(symbol: str, spelled: str, interval: str, result: dict[str, Any]) -> None:
@@ -128,12 +128,12 @@ def _check(symbol: str, spelled: str, interval: str, result: dict[str, Any]) -> 
     except (LookupError, TypeError, AttributeError):
         raise untrusted(symbol, "is no chart") from None
     if named.upper() != spelled:
-        raise untrusted(symbol, f"is about {named[:_LONGEST_EXCERPT]!r}")
+        raise untrusted(symbol, f"is about {excerpt(named)!r}")
     if granularity != interval:
-        raise untrusted(symbol, f"has rows of {str(granularity)[:_LONGEST_EXCERPT]} where {interval} was asked for")
+        raise untrusted(symbol, f"has rows of {excerpt(str(granularity))} where {interval} was asked for")
     if zone != EXCHANGE_ZONE.key:
         raise UnknownSymbolError(
-            f"Provider yahoo has {symbol!r} on the clock of {zone[:_LONGEST_EXCERPT]}, not on New York's.",
+            f"Provider yahoo has {symbol!r} on the clock of {excerpt(zone)}, not on New York's.",
             advice="Only symbols of exchanges in the USA can be imported.",
         )
     if lengths - {len(times)} or not is_numeric:

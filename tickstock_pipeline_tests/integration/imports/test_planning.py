@@ -18,7 +18,7 @@ from tickstock_pipeline.imports.status import StatusPublisher
 from tickstock_pipeline.imports.tracker import JobTracker
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.job_progress import read_job_symbols
+from tickstock_pipeline.storage.job_progress import read_job_symbols, record_step
 from tickstock_pipeline.storage.jobs import JobState, StoredJob, end_job, read_job
 from tickstock_pipeline.storage.symbols import read_symbols
 from tickstock_pipeline.storage.universes import resolve_universe
@@ -289,3 +289,13 @@ def test_what_was_cancelled_is_no_failure(desk: Desk, publisher: StatusPublisher
 
 def test_all_five_timeframes_are_the_default(desk: Desk) -> None:
     assert desk.plan().timeframes == tuple(Timeframe)
+
+
+def test_a_symbols_error_can_be_noted_whatever_is_in_it(desk: Desk) -> None:
+    desk.plan(symbols=["AAPL", "IBM"])
+
+    with desk.engine.begin() as connection:
+        record_step(connection, "j", ["AAPL", "IBM"], "ohlcv_daily", "\ud800 \0 ä")
+        found = read_job_symbols(connection, "j")
+
+    assert [symbol.errors for symbol in found] == [{"ohlcv_daily": "? \ufffd ä"}] * 2

@@ -2,12 +2,12 @@
 
 from datetime import date
 
+import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import record_refused
-from tickstock_pipeline.storage.quality import count_refused_bars, quarantined_dates
+from tickstock_pipeline.storage.quarantine import count_refused_bars, quarantined_dates, record_refused
 
 NO_TIMES = ("", "yesterday", "2013-02-30", "2013-02-30T14:30:00.000000Z", "2013-01-03T24:00:00.000000Z", "0000-01-01")
 
@@ -47,3 +47,33 @@ def test_stored_bars_are_looked_up_and_not_read_through(engine: sa.Engine) -> No
         assert count_refused_bars(connection, Timeframe.MINUTE) == {"A": 1}
         n_read = sa.text("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'ohlcv_1min'")
         assert connection.scalar(n_read) == 0
+
+
+def test_the_same_refused_bar_is_quarantined_once(engine: sa.Engine) -> None:
+    raw: dict[str, object] = {"o": float("nan"), "name": "a\x00b", "when": date(2013, 1, 2), "n": np.float64(1.5)}
+    refused = RefusedBar("X", Timeframe.DAILY, "2013-01-02", "high is below low", raw)
+    other = RefusedBar("X", Timeframe.DAILY, "2013-01-02", "volume is negative", raw)
+    with engine.begin() as connection:
+        assert record_refused(connection, [refused, refused], "sample") == 1
+        assert record_refused(connection, [refused, other], "sample") == 1
+        assert record_refused(connection, [refused], "another") == 1
+        assert record_refused(connection, [], "sample") == 0
+        stored = connection.execute(sa.text("SELECT raw FROM quarantined_bars LIMIT 1")).scalar()
+    assert stored == {"o": "nan", "name": "a\ufffdb", "when": "2013-01-02", "n": 1.5}
+
+
+def test_a_refused_bar_can_be_stored_whatever_is_in_it(engine: sa.Engine) -> None:
+    hostile = "\ud800 \0 ä"
+    raw: dict[str, object] = {
+        hostile: hostile,
+        "n": 10**30,
+        "list": [hostile, float("inf")],
+        "flag": True,
+        "none": None,
+    }
+    with engine.begin() as connection:
+        record_refused(connection, [RefusedBar("A", Timeframe.DAILY, hostile, hostile, raw)], "test")
+        stored = connection.execute(sa.text("SELECT bar_time, raw FROM quarantined_bars")).one()
+    assert stored.bar_time == "? \ufffd ä"
+    assert stored.raw[stored.bar_time] == stored.bar_time
+    assert (stored.raw["n"], stored.raw["flag"], stored.raw["none"]) == (10**30, True, None)
