@@ -12,7 +12,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tickstock_pipeline.errors import JobError, UniverseError
-from tickstock_pipeline.imports.message import MOST_SYMBOLS, JobRequest
+from tickstock_pipeline.imports.job_fields import MOST_SYMBOLS
+from tickstock_pipeline.imports.message import JobRequest
 from tickstock_pipeline.market.universe import universe_key
 from tickstock_pipeline.storage.jobs import JobState, end_job, mark_started, read_job, store_plan
 from tickstock_pipeline.storage.symbols import add_symbols

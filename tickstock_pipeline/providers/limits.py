@@ -1,6 +1,7 @@
 """How often a provider may be asked: budgets of requests that all processes of one account share.
 
-The windows in which requests are counted are :mod:`tickstock_pipeline.providers.windows`; repeating a request that
+The windows in which requests are counted are :mod:`tickstock_pipeline.providers.windows` and
+:mod:`tickstock_pipeline.providers.shared_windows`; repeating a request that
 failed is :mod:`tickstock_pipeline.providers.retries`.
 
 The provider counts a request when it arrives, we when it leaves, so a window of ours is a little longer than the
@@ -18,8 +19,9 @@ import redis
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 
 from tickstock_pipeline.errors import RateLimitedError, WaitEndedError
+from tickstock_pipeline.providers.shared_windows import SharedWindows
 from tickstock_pipeline.providers.waiting import wait
-from tickstock_pipeline.providers.windows import LocalWindows, SharedWindows, Slot, Window, Windows
+from tickstock_pipeline.providers.windows import LocalWindows, Slot, Window, Windows
 from tickstock_pipeline.settings import Settings
 
 LONGEST_WAIT = 900.0

@@ -20,7 +20,8 @@ from tickstock_pipeline.imports.status import StatusPublisher, redis_client
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.job_tables import JOB_TYPES, UNKNOWN_TYPE
-from tickstock_pipeline.storage.jobs import JobState, latest_jobs, read_job, read_refused
+from tickstock_pipeline.storage.jobs import JobState, latest_jobs, read_job
+from tickstock_pipeline.storage.refused_messages import read_refused
 
 JOBS = "tickstock.jobs.data_load"
 CONTROL = "tickstock.jobs.control"
