@@ -1,7 +1,6 @@
 """Provider ``alpha_vantage`` against a local server, with everything that goes wrong; its key, which nobody sees."""
 
 import logging
-import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -34,8 +33,8 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CannedServer,
     CountingBudget,
     Request,
-    trickling_server,
 )
+from tickstock_pipeline_tests.integration.providers.http_contract import HttpContract
 from tickstock_pipeline_tests.integration.providers.sample_history import FIRST, LAST, NOW, raw
 from tickstock_pipeline_tests.same_bars import assert_same_bars
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
@@ -92,6 +91,11 @@ def answering(value: Any) -> Callable[[Request], Canned]:
     return lambda request: Canned.of(value)
 
 
+class TestOverHttp(HttpContract):
+    def provider_at(self, url: str, budget: CountingBudget, timeout: float) -> HistoricalProvider:
+        return AlphaVantageProvider(url, SecretStr(KEY), budget, timeout, now=lambda: NOW)
+
+
 class TestDailyBars(ProviderContract):
     symbol = "AAPL"
     timeframe = Timeframe.DAILY
@@ -109,17 +113,6 @@ class TestMinutes(ProviderContract):
     last = date(2005, 3, 3)
     # the last minute's close is that day's
     raw_close = (date(2005, 2, 25), 88.99)
-
-
-def test_a_body_that_trickles_in_is_given_up_though_it_is_never_silent() -> None:
-    with trickling_server() as url:
-        provider = AlphaVantageProvider(url, SecretStr(KEY), CountingBudget(), timeout=0.2)
-        start = time.monotonic()
-        with stamina.set_testing(True, attempts=1, cap=True), pytest.raises(ProviderUnavailableError):
-            provider.fetch_splits("AAPL")
-        elapsed = time.monotonic() - start
-
-    assert 0.8 <= elapsed < 5.0
 
 
 def test_all_years_are_the_raw_bars_in_one_request(
@@ -222,23 +215,24 @@ def test_what_a_retry_mends_is_asked_again_and_the_budget_knows(
     assert len(server.requests) == budget.acquired == 3
 
 
+@pytest.mark.parametrize("said", ["what\0ever\ud800\nand\x1b[31mmore", "\u202e"])
+def test_what_it_says_is_shown_as_one_line_that_can_be_seen(
+    canned: CannedServer, budget: CountingBudget, said: str
+) -> None:
+    for answer in (
+        {"Information": said},
+        daily({"2013-03-01": row()}) | {"Meta Data": {"2. Symbol": "AAPL", "5. Time Zone": said}},
+    ):
+        canned.answer = answering(answer)
+        with pytest.raises(ProviderAnswerError) as raised:
+            provider_of(canned.url, budget).fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST)
+        assert raised.value.message.isprintable()
+
+
 def test_a_month_that_fails_leaves_no_short_series(server: ReplayServer, provider: AlphaVantageProvider) -> None:
     server.faults.add("html", nth=2)
     with pytest.raises(ProviderAnswerError):
         provider.fetch_bars("AAPL", Timeframe.MINUTE, date(2005, 2, 22), date(2005, 4, 6))
-
-
-@pytest.mark.parametrize("status", [408, 425, 503])
-def test_a_server_that_cannot_answer_now_is_asked_again_when_it_says(
-    canned: CannedServer, budget: CountingBudget, status: int
-) -> None:
-    answers = [Canned(b"", status, {"Retry-After": "0"}), Canned(b"", status, {"Retry-After": "999"})]
-    canned.answer = lambda request: answers[len(canned.requests) - 1]
-
-    with pytest.raises(ProviderUnavailableError, match="AAPL") as raised:
-        provider_of(canned.url, budget).fetch_splits("AAPL")
-    assert len(canned.requests) == 2
-    assert raised.value.retry_after_seconds == 999
 
 
 def test_a_silent_server_is_given_up_after_the_timeout(server: ReplayServer, budget: CountingBudget) -> None:

@@ -37,6 +37,7 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CountingBudget,
     Request,
 )
+from tickstock_pipeline_tests.integration.providers.http_contract import HttpContract
 from tickstock_pipeline_tests.integration.providers.sample_history import FIRST, LAST, NOW, raw
 from tickstock_pipeline_tests.same_bars import assert_same_bars
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
@@ -90,6 +91,13 @@ def answering(daily: dict[str, Any], minutes: dict[str, Any] | None = None) -> C
 
 def split_event(day: date, numerator: float, denominator: float = 1) -> dict[str, Any]:
     return {str(unix(day)): {"date": unix(day), "numerator": numerator, "denominator": denominator}}
+
+
+class TestOverHttp(HttpContract):
+    deadline_in_timeouts = 1
+
+    def provider_at(self, url: str, budget: CountingBudget, timeout: float) -> HistoricalProvider:
+        return YahooProvider(url, budget, timeout, now=lambda: NOW)
 
 
 class TestDailyBars(ProviderContract):
@@ -267,17 +275,20 @@ def test_retry_after_pauses_everybody_on_the_account(
     assert budget.now >= 7.0
 
 
-@pytest.mark.parametrize("status", [408, 425, 503])
-def test_a_server_that_cannot_answer_now_is_asked_again_when_it_says(
-    canned: CannedServer, budget: CountingBudget, status: int
+@pytest.mark.parametrize("said", ["what\0ever\ud800\nand\x1b[31mmore", "\u202e"])
+def test_what_it_says_is_shown_as_one_line_that_can_be_seen(
+    canned: CannedServer, budget: CountingBudget, said: str
 ) -> None:
-    answers = [Canned(b"", status, {"Retry-After": "0"}), Canned(b"", status, {"Retry-After": "999"})]
-    canned.answer = lambda request: answers[len(canned.requests) - 1]
-
-    with pytest.raises(ProviderUnavailableError, match="AAPL") as raised:
-        YahooProvider(canned.url, budget, 5.0, now=lambda: NOW).fetch_splits("AAPL")
-    assert len(canned.requests) == 2
-    assert raised.value.retry_after_seconds == 999
+    for answer in (
+        {"chart": {"result": None, "error": {"code": said, "description": said}}},
+        chart([unix(LAST)], [1.0], exchangeTimezoneName=said),
+        chart([unix(LAST)], [1.0], symbol=said),
+        chart([unix(LAST)], [1.0], interval=said),
+    ):
+        canned.answer = answering(answer)
+        with pytest.raises(ProviderError) as raised:
+            YahooProvider(canned.url, budget, 5.0, now=lambda: NOW).fetch_splits("AAPL")
+        assert raised.value.message.isprintable()
 
 
 def test_a_silent_server_is_given_up_after_the_timeout(server: ReplayServer, budget: CountingBudget) -> None:
