@@ -14,6 +14,7 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.bars import DERIVED
+from tickstock_pipeline.storage.instants import plain
 from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS, key_column
 
 
@@ -63,14 +64,7 @@ def series_extents(
         .group_by(table.c.symbol)
         .order_by(table.c.symbol)
     )
-    return {
-        symbol: (
-            int(count),
-            np.datetime64(first.replace(tzinfo=None), "us"),
-            np.datetime64(last.replace(tzinfo=None), "us"),
-        )
-        for symbol, count, first, last in rows
-    }
+    return {symbol: (int(count), plain(first), plain(last)) for symbol, count, first, last in rows}
 
 
 class Span(NamedTuple):
