@@ -211,7 +211,9 @@ def _write(
                     n_bars=len(of_year),
                     n_refused=refused[year],
                     requested_from=max(date(year, 1, 1), item.fetched.begins or date.min),
-                    requested_through=min(date(year, 12, 31), request.last, through(request.symbol)),
+                    requested_through=min(
+                        date(year, 12, 31), request.last, through(request.symbol), item.fetched.ends or date.max
+                    ),
                     reason=reason or None,
                     session_bars=_session_bars(of_year) if timeframe is Timeframe.MINUTE else None,
                 )
@@ -223,7 +225,8 @@ def _write(
 def _had_years(answer: Answer) -> list[int]:
     """The years of a request of which whoever answered has anything."""
     begins = [day for day in (answer.begins, answer.fetched.begins) if day is not None]
-    return [year for year in answer.request.years if all(year >= day.year for day in begins)]
+    ends = answer.fetched.ends or date.max
+    return [year for year in answer.request.years if all(year >= day.year for day in begins) and year <= ends.year]
 
 
 def _by_symbol(bars: Sequence[Bars]) -> list[Bars]:

@@ -4,7 +4,8 @@
    what it is about: symbol, count, adjusted or not. If one thing is not as asked, all of it is refused.
 2. The rows become arrays straight from the JSON; with the client's own object for each bar it takes twice as long.
 3. A symbol without bars and an unknown symbol are the same answer; the list of tickers tells them apart.
-4. Splits and dividends that are announced and have not happened yet are left out: they must not adjust anything.
+4. The free plan has the bars of a day once it is over; until then a range that ends today is asked for up to yesterday.
+5. Splits and dividends that are announced and have not happened yet are left out: they must not adjust anything.
 
 Requests and refusals are :mod:`tickstock_pipeline.providers.polygon_client`, rows
 :mod:`tickstock_pipeline.providers.polygon_rows`.
@@ -12,7 +13,8 @@ Requests and refusals are :mod:`tickstock_pipeline.providers.polygon_client`, ro
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +29,7 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
 from tickstock_pipeline.providers.corporate_actions import dividends_by_day, splits_by_day
 from tickstock_pipeline.providers.limits import RequestBudget
-from tickstock_pipeline.providers.polygon_client import PolygonClient, unknown_symbol, untrusted
+from tickstock_pipeline.providers.polygon_client import PolygonClient, TooSoonError, unknown_symbol, untrusted
 from tickstock_pipeline.providers.polygon_rows import check_range, numbers, results, times
 
 _TIMESPANS = {Timeframe.MINUTE: "minute", Timeframe.DAILY: "day"}
@@ -72,6 +74,8 @@ class PolygonProvider:
         self._now = now
         self._calendar = trading_calendar()
         self._known: set[str] = set()
+        # the last day of which this plan has had nothing on the day itself
+        self._too_soon: date | None = None
 
     @property
     def concurrency(self) -> int:
@@ -100,8 +104,24 @@ class PolygonProvider:
                 advice="Ask it for 1min or daily bars; the others are rolled up from them.",
             )
         # a question about the future is refused as one that the plan does not include
-        last = min(last, self._today())
-        # and a range without a session is not worth a request
+        today = self._today()
+        last = min(last, today)
+        if last == today and self._too_soon != today:
+            try:
+                return self._fetch(symbol, timeframe, timespan, first, last)
+            except TooSoonError:
+                self._too_soon = today
+        if last < today:
+            return self._fetch(symbol, timeframe, timespan, first, last)
+        yesterday = today - timedelta(days=1)
+        return replace(
+            self._fetch(symbol, timeframe, timespan, first, yesterday),
+            ends=yesterday,
+            reason=f"the account's plan at polygon has the bars of {today} once it is over in New York",
+        )
+
+    def _fetch(self, symbol: str, timeframe: Timeframe, timespan: str, first: date, last: date) -> FetchedBars:
+        # a range without a session is not worth a request
         if not len(self._calendar.sessions(first, last)):
             return FetchedBars(empty_bars(symbol, timeframe))
         ticker = spelled(symbol)

@@ -53,6 +53,7 @@ _DEADLINE_IN_TIMEOUTS = 4
 _ANSWERED = ("OK", "DELAYED")
 # One API under its new and its old name: each gives links to the other.
 _OFFICIAL_SERVERS = frozenset({"api.massive.com", "api.polygon.io"})
+_TOO_SOON = re.compile(r"before end of day", re.IGNORECASE)
 _SPENT = re.compile(r"maximum requests|rate limit|too many requests|quota", re.IGNORECASE)
 
 
@@ -187,6 +188,11 @@ class PolygonClient:
                 f"polygon's server refuses {what} and does not say why: {self._shown(body) or status}.",
                 advice="A proxy or firewall on the way may do so; check it, and TICKSTOCK_POLYGON_URL.",
             )
+        if status == 403 and _TOO_SOON.search(said):
+            return TooSoonError(
+                f"polygon refuses {what}: {said}.",
+                advice="The account's plan has the bars of a day once it is over in New York. Import again then.",
+            )
         if status == 403:
             return NotInPlanError(
                 f"polygon refuses {what}: {said or status}.",
@@ -234,6 +240,10 @@ class PolygonClient:
         text = body[:1000].decode(errors="replace")
         text = re.sub(re.escape(self._key.get_secret_value()), "***", text, flags=re.IGNORECASE)
         return excerpt(text)
+
+
+class TooSoonError(NotInPlanError):
+    """The account's plan has the bars of the day, though not on the day itself."""
 
 
 def untrusted(what: str, reason: str) -> ProviderAnswerError:

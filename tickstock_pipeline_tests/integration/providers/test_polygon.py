@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -322,6 +323,42 @@ def test_what_it_says_is_shown_as_one_line_that_can_be_seen(canned: CannedServer
     with pytest.raises(ProviderError) as raised:
         daily(on(canned))
     assert raised.value.message.isprintable()
+
+
+def test_a_plan_that_has_a_day_once_it_is_over_gives_what_comes_before_it(canned: CannedServer) -> None:
+    # New York, 2 January at 18:30, and two days later
+    evening, later = datetime(2026, 1, 2, 23, 30, tzinfo=UTC), datetime(2026, 1, 5, 5, 30, tzinfo=UTC)
+    clock = [evening]
+    said = "Attempted to request today's data before end of day. Please upgrade your plan."
+    days = {date(2025, 12, 31): 1767157200000, date(2026, 1, 2): 1767330000000}
+
+    def answer(request: Request) -> Canned:
+        first, last = (date.fromisoformat(text) for text in request.path.split("/")[-2:])
+        if last >= exchange_today(clock[0]):
+            return Canned.of({"status": "NOT_AUTHORIZED", "message": said}, 403)
+        return Canned.of(page(*(row(stamp) for day, stamp in days.items() if first <= day <= last)))
+
+    canned.answer = answer
+    provider = PolygonProvider(canned.url, SecretStr(KEY), CountingBudget(), 5.0, now=lambda: clock[0])
+    asked = date(2025, 12, 30), date(2026, 1, 2)
+
+    fetched = provider.fetch_bars("AAPL", Timeframe.DAILY, *asked)
+    assert (len(fetched.bars), fetched.ends) == (1, date(2026, 1, 1))
+    assert "2026-01-02 once it is over" in fetched.reason
+    assert len(canned.requests) == 2
+    # it has learnt that, and a day alone is not worth a request
+    assert len(provider.fetch_bars("AAPL", Timeframe.DAILY, *asked).bars) == 1
+    fetched = provider.fetch_bars("AAPL", Timeframe.DAILY, asked[1], asked[1])
+    assert (len(fetched.bars), fetched.ends) == (0, date(2026, 1, 1))
+    assert len(canned.requests) == 3
+
+    clock[0] = later
+    fetched = provider.fetch_bars("AAPL", Timeframe.DAILY, *asked)
+    assert (len(fetched.bars), fetched.ends, fetched.reason) == (2, None, "")
+
+
+def exchange_today(now: datetime) -> date:
+    return now.astimezone(ZoneInfo("America/New_York")).date()
 
 
 def test_what_the_plan_lacks_is_told_apart(canned: CannedServer) -> None:
