@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from benchmarks.live_stage import Running, live_stage, store_history, until
+from benchmarks.live_stage import Running, live_stage, store_history
 from benchmarks.observers import Key, Observer, Seen, by_minute
+from chaos.waiting import until
 from tickstock_pipeline.market.bar import FloatArray
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_stream import shard_count

@@ -1,7 +1,6 @@
 """The live path as it runs: PostgreSQL, Redis, ``tickstock feed`` and ``tickstock worker``, a process each."""
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 from benchmarks.database import settle
 from chaos.stage import Stage
 from chaos.state import holds_all_shards
+from chaos.waiting import until
 from tickstock_pipeline.batch.analysis import analyse_partitions
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
 from tickstock_pipeline.market.calendar import trading_calendar
@@ -28,9 +28,6 @@ from tickstock_pipeline.storage import schema
 from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.symbols import add_symbols
-
-_PATIENCE_S = 300.0
-_TICK_S = 0.02
 
 
 class Running(NamedTuple):
@@ -122,18 +119,3 @@ def store_history(running: Running, market: ReplayMarket, first: date, last: dat
     for timeframe in (Timeframe.MINUTE, Timeframe.HOURLY, Timeframe.DAILY):
         analyse_partitions(running.engine, trading_calendar(), timeframe, partitions)
     settle(running.engine)
-
-
-def until(is_so: Callable[[], bool], what: str) -> None:
-    """Wait for what another process does.
-
-    Raises
-    ------
-    RuntimeError
-        If it does not happen within minutes.
-    """
-    deadline = time.monotonic() + _PATIENCE_S
-    while not is_so():
-        if time.monotonic() >= deadline:
-            raise RuntimeError(f"There was no {what} within {_PATIENCE_S:g} s.")
-        time.sleep(_TICK_S)

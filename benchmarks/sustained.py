@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.live_stage import Running, live_stage, store_history, until
+from benchmarks.live_stage import Running, live_stage, store_history
 from benchmarks.observers import Key, Observer, by_minute
 from chaos.comparing import compare_bars
 from chaos.expected import expected_bars
 from chaos.report import Finding
+from chaos.waiting import until
 from tickstock_pipeline.cli.replay import SYNTHETIC_YEARS
 from tickstock_pipeline.market.bar import FloatArray
 from tickstock_pipeline.replay.market import ReplayMarket

@@ -22,6 +22,7 @@ from chaos.plan import TARGETS, Kill, Plan
 from chaos.report import Done, Finding, Report
 from chaos.stage import Stage
 from chaos.state import UNREACHABLE, EventReader, holds_all_shards, left_to_do
+from chaos.waiting import until
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.replay.faults import FaultKind, FaultPlan
 from tickstock_pipeline.replay.live import Playing
@@ -154,11 +155,15 @@ class ChaosRun:
         kills = plan.kills()
         with self._log.open("w", encoding="utf-8") as log:
             stage.start("worker")
-            _until(lambda: holds_all_shards(engine, stage.worker), "a worker with all shards")
+            until(lambda: holds_all_shards(engine, stage.worker), "worker with all shards", patience_s=_START_S)
             playing = server.stream.play(plan.first, plan.last, speed=plan.speed, log=log)
             try:
                 stage.start("feed")
-                _until(lambda: server.stream.wait_for_subscribers(timeout=_TICK_S), "a subscribed feed")
+                until(
+                    lambda: server.stream.wait_for_subscribers(timeout=_TICK_S),
+                    "subscribed feed",
+                    patience_s=_START_S,
+                )
                 self._began = time.monotonic()
                 self._say(f"playing at {plan.speed / 60:.1f} market minutes a second, {len(kills)} kills")
                 while not playing.is_over:
@@ -257,11 +262,3 @@ class ChaosRun:
             done.append(Done(f"kill -9 {target}", count, back))
         ended = self._stage.ended_by_themselves
         return [*done, *(Done(f"{what} by itself", ended.count(what)) for what in dict.fromkeys(ended))]
-
-
-def _until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _START_S
-    while not is_so():
-        if time.monotonic() >= deadline:
-            raise RuntimeError(f"There was no {what} within {_START_S:g} s.")
-        time.sleep(_TICK_S)

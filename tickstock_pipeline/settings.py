@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         default=60, ge=0, description="Requests a minute, of our own restraint: Yahoo publishes no limit; 0: no limit."
     )
     request_timeout: float = Field(
-        default=30.0, gt=0, description="Seconds until a provider's silence counts as a failure."
+        default=30.0, gt=0, le=3600, description="Seconds until a provider's silence counts as a failure."
     )
     live_source: Literal["auto", "polygon", "redis", "database", "none"] = Field(
         default="auto",
@@ -205,13 +205,19 @@ class Settings(BaseSettings):
 
     @field_validator("polygon_url", "alpha_vantage_url", "yahoo_url", "polygon_stream_url")
     @classmethod
-    def _is_base_url(cls, value: str) -> str:
+    def _is_base_url(cls, value: str, info: ValidationInfo) -> str:
         scheme, _, rest = value.partition("://")
-        if scheme not in {"http", "https", "ws", "wss"}:
-            raise ValueError("must begin with http://, https://, ws:// or wss://")
-        if "@" in rest.partition("/")[0]:
-            # it is named in messages, so it can hold no secret
+        schemes = ("ws", "wss") if info.field_name == "polygon_stream_url" else ("http", "https")
+        if scheme not in schemes:
+            raise ValueError(f"must begin with {schemes[0]}:// or {schemes[1]}://")
+        server = rest.partition("/")[0]
+        if not server:
+            raise ValueError("must name a server")
+        # it is named in messages, so it can hold no secret
+        if "@" in server:
             raise ValueError("must not hold a user or a password")
+        if "?" in rest or "#" in rest:
+            raise ValueError("must not hold a query, such as a key; paths are put behind it")
         return value.rstrip("/")
 
     @classmethod

@@ -123,14 +123,27 @@ def second_database_url(_databases: DatabaseFactory, _migrated_template: str) ->
         yield url
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[sqlalchemy.Engine]:
-    """The product's own engine (``postgresql+psycopg2``) on :func:`database_url`."""
+@contextmanager
+def _engine_on(database_url: str) -> Iterator[sqlalchemy.Engine]:
     engine = create_engine(database_url)
     try:
         yield engine
     finally:
         engine.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[sqlalchemy.Engine]:
+    """The product's own engine (``postgresql+psycopg2``) on :func:`database_url`."""
+    with _engine_on(database_url) as engine:
+        yield engine
+
+
+@pytest.fixture
+def second_engine(second_database_url: str) -> Iterator[sqlalchemy.Engine]:
+    """One like :func:`engine` on :func:`second_database_url`."""
+    with _engine_on(second_database_url) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tickstock_pipeline.market.bar import Bars, RefusedBar, TimeArray, joined
 from tickstock_pipeline.market.calendar import exchange_date
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import record_refused, write_bars
+from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.storage.corporate_actions import record_action_fetches
 from tickstock_pipeline.storage.dividends import write_dividends
 from tickstock_pipeline.storage.ledger import read_ledger
@@ -26,6 +26,7 @@ from tickstock_pipeline.storage.provenance import (
     record_failures,
     record_provenance,
 )
+from tickstock_pipeline.storage.quarantine import record_refused
 from tickstock_pipeline.storage.splits import withdraw_splits, write_splits
 from tickstock_pipeline.storage.symbols import add_symbols, read_symbols
 
@@ -210,7 +211,9 @@ def _write(
                     n_bars=len(of_year),
                     n_refused=refused[year],
                     requested_from=max(date(year, 1, 1), item.fetched.begins or date.min),
-                    requested_through=min(date(year, 12, 31), request.last, through(request.symbol)),
+                    requested_through=min(
+                        date(year, 12, 31), request.last, through(request.symbol), item.fetched.ends or date.max
+                    ),
                     reason=reason or None,
                     session_bars=_session_bars(of_year) if timeframe is Timeframe.MINUTE else None,
                 )
@@ -222,7 +225,8 @@ def _write(
 def _had_years(answer: Answer) -> list[int]:
     """The years of a request of which whoever answered has anything."""
     begins = [day for day in (answer.begins, answer.fetched.begins) if day is not None]
-    return [year for year in answer.request.years if all(year >= day.year for day in begins)]
+    ends = answer.fetched.ends or date.max
+    return [year for year in answer.request.years if all(year >= day.year for day in begins) and year <= ends.year]
 
 
 def _by_symbol(bars: Sequence[Bars]) -> list[Bars]:

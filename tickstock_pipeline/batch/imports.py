@@ -169,6 +169,16 @@ def import_bars(
             and max(item.begins or date.min, date(year, 1, 1)) <= date(year, 12, 31) < item.fetched.begins
         ]
         outcomes += [
+            Outcome(
+                Partition(item.request.symbol, year),
+                Status.UNCHANGED,
+                {"source": provider.name, "bars": 0, "note": item.fetched.reason},
+            )
+            for item in answers
+            for year in item.request.years
+            if item.fetched.ends is not None and year > item.fetched.ends.year
+        ]
+        outcomes += [
             Outcome(Partition(item.request.symbol, year), Status.FAILED, error=item.reason)
             for item in refusals
             for year in item.request.years

@@ -14,7 +14,8 @@ from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.market.bar import Bars, first_refused
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.quality import constraints_not_in_force, count_refused_bars, insane_bars
+from tickstock_pipeline.storage.quality import constraints_not_in_force, insane_bars
+from tickstock_pipeline.storage.quarantine import count_refused_bars
 
 
 @dataclass(frozen=True)

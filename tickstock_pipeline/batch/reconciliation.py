@@ -20,7 +20,8 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.storage.bars import read_bars, record_refused, write_bars
+from tickstock_pipeline.storage.bars import read_bars, write_bars
+from tickstock_pipeline.storage.quarantine import record_refused
 
 _VALUES = ("open", "high", "low", "close", "volume")
 _EXAMPLES = 5

@@ -18,7 +18,8 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.ledger import LedgerRow
 from tickstock_pipeline.storage.provenance import Provenance, read_session_bars
-from tickstock_pipeline.storage.quality import Span, count_bars_by_date, quarantined_dates
+from tickstock_pipeline.storage.quality import Span, count_bars_by_date
+from tickstock_pipeline.storage.quarantine import quarantined_dates
 
 _MINUTE = np.timedelta64(1, "m")
 _DAYS_OF_A_YEAR = 366

@@ -19,7 +19,8 @@ from tickstock_pipeline.runtime.attach import attached_settings
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.job_progress import read_job_symbols
-from tickstock_pipeline.storage.jobs import RefusedMessages, StoredJob, latest_jobs, read_refused
+from tickstock_pipeline.storage.jobs import StoredJob, latest_jobs
+from tickstock_pipeline.storage.refused_messages import RefusedMessages, read_refused
 from tickstock_pipeline.storage.schema import require_head
 
 EXAMPLES = """Examples:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse
 from tickstock_pipeline.errors import StorageError
 from tickstock_pipeline.gateway.pattern_feed import PatternFeed
 from tickstock_pipeline.imports.intake import IntakeHealth
-from tickstock_pipeline.storage.jobs import read_refused
+from tickstock_pipeline.storage.refused_messages import read_refused
 from tickstock_pipeline.streaming.diagnosis import Trouble, number, troubles
 from tickstock_pipeline.streaming.observation import LiveView, Observer
 

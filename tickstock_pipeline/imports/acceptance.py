@@ -18,12 +18,12 @@ from tickstock_pipeline.storage.job_progress import read_job_runs
 from tickstock_pipeline.storage.jobs import (
     JobState,
     StoredJob,
-    count_refused,
     end_job,
     insert_job,
     read_job,
     request_cancel,
 )
+from tickstock_pipeline.storage.refused_messages import count_refused
 
 REQUESTER_SECONDS = 1.0
 """How long a job's status key is left to a requester that came over Redis."""

@@ -39,6 +39,7 @@ from tickstock_pipeline.imports.orphans import Orphans
 from tickstock_pipeline.imports.planning import Surroundings
 from tickstock_pipeline.imports.status import StatusPublisher
 from tickstock_pipeline.messaging.channels import JOB_CONTROL, JOBS
+from tickstock_pipeline.messaging.connection import client_of
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.jobs import JobState, active_jobs, fail_unreadable, read_job
 
@@ -186,7 +187,10 @@ class Intake:
         while True:
             try:
                 return take()
-            except (StorageError, sa.exc.OperationalError) as error:
+            except (sa.exc.DataError, sa.exc.IntegrityError):
+                # it is the message that the database refuses, and would refuse again
+                raise
+            except (StorageError, sa.exc.SQLAlchemyError) as error:
                 _logger.warning("A message cannot be stored yet: %s", _first_line(error))
                 if self._stopping.wait(wait):
                     raise
@@ -216,7 +220,7 @@ class Intake:
 
 def listening_client(settings: Settings) -> redis.Redis:
     """A client for the intake. It repeats nothing by itself: whoever begins again must look for what was missed."""
-    return redis.Redis.from_url(
+    return client_of(
         settings.redis_dsn(),
         socket_timeout=_REDIS_TIMEOUT_S,
         socket_connect_timeout=_REDIS_TIMEOUT_S,

@@ -4,38 +4,33 @@ Three things can become of a message. It is a :class:`JobRequest`. Or it names i
 :class:`InvalidRequest`, so that whoever waits for that job is told why. Or it is nothing that anybody could be told
 about, and is refused with :class:`~tickstock_pipeline.errors.JobError`. Nothing else is ever raised.
 
-What the words mean in symbols and dates is worked out in :mod:`.planning`.
+What a single field may hold is :mod:`.job_fields`; what the words mean in symbols and dates is worked out in
+:mod:`.planning`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from tickstock_pipeline.errors import JobError
-from tickstock_pipeline.imports.json_message import MOST_CHARACTERS, Document, read_document, storable
-from tickstock_pipeline.market.symbol import normalise_symbol
+from tickstock_pipeline.imports.job_fields import (
+    DEFAULT_YEARS,
+    UnusableFieldError,
+    analysis_mode_of,
+    date_of,
+    flag_of,
+    shown,
+    symbols_of,
+    text_of,
+    timeframes_of,
+    years_of,
+)
+from tickstock_pipeline.imports.json_message import Document, read_document, storable
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.job_tables import UNKNOWN_TYPE
 
-MOST_SYMBOLS = 20_000
-MOST_YEARS = 100
-
 _MAX_ID_LENGTH = 200
-_DEFAULT_YEARS = 1.0
-_MAX_SHOWN = 60
-_SPELLINGS = {
-    "minute": Timeframe.MINUTE,
-    "1min": Timeframe.MINUTE,
-    "hour": Timeframe.HOURLY,
-    "hourly": Timeframe.HOURLY,
-    "day": Timeframe.DAILY,
-    "daily": Timeframe.DAILY,
-    "week": Timeframe.WEEKLY,
-    "weekly": Timeframe.WEEKLY,
-    "month": Timeframe.MONTHLY,
-    "monthly": Timeframe.MONTHLY,
-}
 # what each type of job must name: one of these keys
 _NAMES_SYMBOLS = {
     "csv_universe_load": ("symbols", "csv_file", "universe_key", "universe_type"),
@@ -70,7 +65,7 @@ class JobRequest:
     csv_file: str = ""
     universe_key: str = ""
     timeframes: tuple[Timeframe, ...] = ()
-    years: float = _DEFAULT_YEARS
+    years: float = DEFAULT_YEARS
     first_date: date | None = None
     last_date: date | None = None
     run_analysis: bool = False
@@ -98,10 +93,6 @@ class CancelRequest:
     requested_by: str | None = None
 
 
-class _UnusableFieldError(Exception):
-    """A field has a value that cannot be used; the text is for the job's ``error_message``."""
-
-
 def parse_job(data: bytes) -> JobRequest | InvalidRequest:
     """The request that a message makes.
 
@@ -121,7 +112,7 @@ def parse_job(data: bytes) -> JobRequest | InvalidRequest:
     requested_by = _requested_by(document)
     try:
         return _request(document, job_id, requested_by, kept)
-    except _UnusableFieldError as unusable:
+    except UnusableFieldError as unusable:
         return InvalidRequest(
             job_id=job_id,
             job_type=job_type if isinstance(job_type, str) and job_type in _NAMES_SYMBOLS else UNKNOWN_TYPE,
@@ -180,14 +171,14 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
     values = document.values
     repeated = [key for key in _KNOWN_KEYS if key in document.repeated]
     if repeated:
-        raise _UnusableFieldError(f"{repeated[0]} comes twice")
+        raise UnusableFieldError(f"{repeated[0]} comes twice")
     job_type = values.get("job_type")
     if job_type is None:
-        raise _UnusableFieldError("job_type is missing")
+        raise UnusableFieldError("job_type is missing")
     if not isinstance(job_type, str) or job_type not in _NAMES_SYMBOLS:
-        raise _UnusableFieldError(f"job_type {_shown(job_type)} is none of {', '.join(_NAMES_SYMBOLS)}")
-    symbols = _symbols(values.get("symbols"))
-    texts = {key: _text(key, values.get(key)) for key in ("csv_file", "universe_key", "universe_type")}
+        raise UnusableFieldError(f"job_type {shown(job_type)} is none of {', '.join(_NAMES_SYMBOLS)}")
+    symbols = symbols_of(values.get("symbols"))
+    texts = {key: text_of(key, values.get(key)) for key in ("csv_file", "universe_key", "universe_type")}
     allowed = _NAMES_SYMBOLS[job_type]
     if "symbols" not in allowed:
         symbols = ()
@@ -197,14 +188,14 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
     if csv_file:
         keys = [text for text in (texts["universe_type"], texts["universe_key"]) if text]
     if not (symbols or csv_file or keys):
-        raise _UnusableFieldError(f"{job_type} needs {' or '.join(allowed)}")
-    is_with_bars = _flag(values, "include_ohlcv", True)
+        raise UnusableFieldError(f"{job_type} needs {' or '.join(allowed)}")
+    is_with_bars = flag_of(values, "include_ohlcv", True)
     if job_type == "universe_seed" and "years" not in values and "start_date" not in values:
         is_with_bars = False
-    first, last = _date("start_date", values.get("start_date")), _date("end_date", values.get("end_date"))
+    first, last = date_of("start_date", values.get("start_date")), date_of("end_date", values.get("end_date"))
     if first is not None and last is not None and first > last:
-        raise _UnusableFieldError("start_date is after end_date")
-    timeframes = _timeframes(values)
+        raise UnusableFieldError("start_date is after end_date")
+    timeframes = timeframes_of(values)
     return JobRequest(
         job_id=job_id,
         job_type=job_type,
@@ -212,106 +203,11 @@ def _request(document: Document, job_id: str, requested_by: str | None, kept: Ma
         csv_file=csv_file,
         universe_key="" if symbols else next(iter(keys), ""),
         timeframes=timeframes if is_with_bars else (),
-        years=_years(values.get("years")),
+        years=years_of(values.get("years")),
         first_date=first,
         last_date=last,
-        run_analysis=_flag(values, "run_analysis_after_import", False) and is_with_bars,
-        analysis_mode=_analysis_mode(values.get("analysis_mode")),
+        run_analysis=flag_of(values, "run_analysis_after_import", False) and is_with_bars,
+        analysis_mode=analysis_mode_of(values.get("analysis_mode")),
         requested_by=requested_by,
         message=kept,
     )
-
-
-def _symbols(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise _UnusableFieldError("symbols is not a list of texts")
-    if len(value) > MOST_SYMBOLS:
-        raise _UnusableFieldError(f"symbols has {len(value)} entries; {MOST_SYMBOLS} is the most that one job may have")
-    found: dict[str, None] = {}
-    for text in value:
-        if not isinstance(text, str):
-            raise _UnusableFieldError("symbols is not a list of texts")
-        try:
-            found[normalise_symbol(text)] = None
-        except ValueError:
-            raise _UnusableFieldError(f"symbols has {_shown(text)}, which cannot be a symbol") from None
-    return tuple(found)
-
-
-def _text(key: str, value: object) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str) or not value.isprintable():
-        raise _UnusableFieldError(f"{key} is not a printable text")
-    if len(value) > MOST_CHARACTERS:
-        # what is stored of it would be another name
-        raise _UnusableFieldError(f"{key} is longer than {MOST_CHARACTERS} characters")
-    return value.strip()
-
-
-def _timeframes(values: Mapping[str, Any]) -> tuple[Timeframe, ...]:
-    named = values.get("timeframes")
-    if named is None:
-        named = []
-    if not isinstance(named, list):
-        named = [named]
-    if values.get("timespan") is not None:
-        named = [*named, values["timespan"]]
-    found = {_timeframe(name) for name in named}
-    return tuple(timeframe for timeframe in Timeframe if timeframe in found or not found)
-
-
-def _timeframe(name: object) -> Timeframe:
-    found = _SPELLINGS.get(name.lower()) if isinstance(name, str) and name.isascii() else None
-    if found is None:
-        raise _UnusableFieldError(f"timeframe {_shown(name)} is none of {', '.join(_SPELLINGS)}")
-    return found
-
-
-def _years(value: object) -> float:
-    if value is None:
-        return _DEFAULT_YEARS
-    # a whole number of JSON may be too large for a float, and a comparison of it is not
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_YEARS:
-        raise _UnusableFieldError(f"years is {_shown(value)}, not a number above 0 and up to {MOST_YEARS}")
-    return float(value)
-
-
-def _date(key: str, value: object) -> date | None:
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str):
-            return date.fromisoformat(value[:10])
-    except ValueError:
-        pass
-    raise _UnusableFieldError(f"{key} is {_shown(value)}, not a date such as 2024-01-31")
-
-
-def _flag(values: Mapping[str, Any], key: str, default: bool) -> bool:
-    value = values.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise _UnusableFieldError(f"{key} is {_shown(value)}, not true or false")
-    return value
-
-
-def _analysis_mode(value: object) -> str:
-    if value is None:
-        return "batch"
-    if value not in ("per_symbol", "batch") or not isinstance(value, str):
-        raise _UnusableFieldError(f"analysis_mode {_shown(value)} is neither per_symbol nor batch")
-    return value
-
-
-def _shown(value: object) -> str:
-    """A stranger's value as a message may quote it: short, printable, and never taken for more than it is."""
-    if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
-        return "a list or an object"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**15:
-        return "a huge number"
-    text = ascii(value) if not isinstance(value, str) else ascii(value[:_MAX_SHOWN])
-    return text if not isinstance(value, str) or len(value) <= _MAX_SHOWN else f"{text[:-1]}…'"

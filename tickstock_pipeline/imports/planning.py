@@ -12,7 +12,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tickstock_pipeline.errors import JobError, UniverseError
-from tickstock_pipeline.imports.message import MOST_SYMBOLS, JobRequest
+from tickstock_pipeline.imports.job_fields import MOST_SYMBOLS
+from tickstock_pipeline.imports.message import JobRequest
 from tickstock_pipeline.market.universe import universe_key
 from tickstock_pipeline.storage.jobs import JobState, end_job, mark_started, read_job, store_plan
 from tickstock_pipeline.storage.symbols import add_symbols
@@ -87,9 +88,11 @@ def _symbols(connection: sa.Connection, request: JobRequest, folder: Path, today
 
 
 def _dates(request: JobRequest, first_year: int, today: date) -> tuple[date, date]:
+    grid_begins = date(first_year, 1, 1)
     last = min(request.last_date or today, today)
-    first = request.first_date or _years_before(last, request.years)
-    first = max(first, date(first_year, 1, 1))
+    # counted from a date that a stranger names, the years may lead to before the first date that there is
+    first = request.first_date or (_years_before(last, request.years) if last >= grid_begins else grid_begins)
+    first = max(first, grid_begins)
     if first > last:
         raise JobError(
             f"The dates asked for, up to {last}, are all before {first_year}, the first year of the grid, or in the "

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.imports.stages import Stage, job_stages, owed_steps
 from tickstock_pipeline.messaging.channels import job_status_key, job_status_version_key
+from tickstock_pipeline.messaging.connection import client_of
 from tickstock_pipeline.messaging.job_status import STATUS_LIFETIME_SECONDS, JobStatus, Phase
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.job_progress import JobRun, JobSymbol, read_job_runs, read_job_symbols
@@ -185,7 +186,7 @@ def redis_client(settings: Settings) -> redis.Redis | None:
     """A client that gives up soon, for a caller with other things to do; None where no Redis is configured."""
     if settings.redis_url is None:
         return None
-    return redis.Redis.from_url(
+    return client_of(
         settings.redis_dsn(),
         decode_responses=True,
         socket_timeout=_REDIS_TIMEOUT_S,

@@ -33,17 +33,33 @@ def connect(url: str) -> "redis.Redis":
     RedisUnreachableError
         If the URL is malformed.
     """
+    # one retry, at once: an idle connection may have been closed; longer outages are for the caller to wait out
+    return client_of(
+        url,
+        protocol=2,
+        socket_connect_timeout=_TIMEOUT_S,
+        socket_timeout=_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1),
+    )
+
+
+def client_of(url: str, **options: Any) -> "redis.Redis":
+    """The library's client with options of the caller's; opens no connection yet.
+
+    Parameters
+    ----------
+    url : as :func:`connect`
+    options : of ``redis.Redis.from_url``
+
+    Raises
+    ------
+    RedisUnreachableError
+        If the URL is malformed.
+    """
     try:
-        # one retry, at once: an idle connection may have been closed; longer outages are for the caller to wait out
-        return redis.Redis.from_url(
-            url,
-            protocol=2,
-            socket_connect_timeout=_TIMEOUT_S,
-            socket_timeout=_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 1),
-        )
+        return redis.Redis.from_url(url, **options)
     except ValueError:
-        # the library's own words quote parts of the URL
+        # the library's own words quote parts of the URL, which may be parts of a password
         raise RedisUnreachableError("The Redis URL is malformed.", advice=_ADVICE) from None
 
 

@@ -9,7 +9,6 @@
 Requests and refusals are :mod:`tickstock_pipeline.providers.alpha_vantage_client`.
 """
 
-import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,12 +23,16 @@ from tickstock_pipeline.market.calendar import EXCHANGE_ZONE, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.alpha_vantage_client import AlphaVantageClient, spelled, untrusted
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
+from tickstock_pipeline.providers.corporate_actions import dividends_by_day, splits_by_day
 from tickstock_pipeline.providers.limits import RequestBudget
 
 _COMPACT_SESSIONS = 100
 _FIRST_MINUTES = date(2000, 1, 1)
 _FIELDS = ("1. open", "2. high", "3. low", "4. close", "5. volume")
 _ZONES = frozenset({"US/Eastern", "America/New_York"})
+# Of the factors of splits: half of the fourth decimal, and what a float adds to it.
+_ROUNDED_BY = 0.5000001e-4
+_LARGEST_DENOMINATOR = 12
 _NO_VALUE = frozenset({"", "none", "null", "-"})
 
 
@@ -86,13 +89,28 @@ class AlphaVantageProvider:
 
     def fetch_splits(self, symbol: str) -> tuple[Split, ...]:
         """See :meth:`HistoricalProvider.fetch_splits`."""
-        found = self._events(symbol, "SPLITS", "effective_date", "split_factor")
-        return tuple(Split(symbol, ex_date, ratio) for ex_date, ratio in found if ratio != 1)
+        rows = self._events(symbol, "SPLITS")
+        try:
+            listed = [(date.fromisoformat(row["effective_date"]), _ratio(float(row["split_factor"]))) for row in rows]
+            return splits_by_day(symbol, listed)
+        except (LookupError, TypeError, ValueError, OverflowError):
+            # a bar can be left out; a split that is left out makes every price before it wrong
+            raise untrusted(symbol, "has one of its splits without a date or a number") from None
 
     def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`HistoricalProvider.fetch_dividends`."""
-        found = self._events(symbol, "DIVIDENDS", "ex_dividend_date", "amount")
-        return tuple(Dividend(symbol, ex_date, amount) for ex_date, amount in found)
+        rows = self._events(symbol, "DIVIDENDS")
+        try:
+            return dividends_by_day(
+                symbol,
+                [
+                    (date.fromisoformat(row["ex_dividend_date"]), float(row["amount"]), "")
+                    for row in rows
+                    if str(row["ex_dividend_date"]).lower() not in _NO_VALUE
+                ],
+            )
+        except (LookupError, TypeError, ValueError):
+            raise untrusted(symbol, "has one of its dividends without a date or a number") from None
 
     def catalogue(self) -> tuple[Listing, ...]:
         """Its list of symbols has no dates of their bars."""
@@ -142,7 +160,7 @@ class AlphaVantageProvider:
             self._client.ask(symbol, "TIME_SERIES_DAILY", outputsize="compact")
             self._known.add(symbol)
 
-    def _events(self, symbol: str, function: str, date_field: str, value_field: str) -> list[tuple[date, float]]:
+    def _events(self, symbol: str, function: str) -> list[Any]:
         answer = self._client.ask(symbol, function)
         rows = answer.get("data")
         if not isinstance(rows, list) or str(answer.get("symbol", "")).upper() != spelled(symbol):
@@ -150,23 +168,7 @@ class AlphaVantageProvider:
         if not rows:
             # an unknown symbol has none either
             self._ensure_known(symbol)
-        events: dict[date, float] = {}
-        for row in rows:
-            try:
-                text = str(row[date_field])
-                if text.lower() in _NO_VALUE:
-                    continue
-                ex_date, value = date.fromisoformat(text), float(row[value_field])
-            except (LookupError, TypeError, ValueError):
-                value = math.nan
-            if value == 0 and function == "DIVIDENDS":
-                continue
-            if not (math.isfinite(value) and value > 0):
-                # a bar can be left out; a split that is left out makes every price before it wrong
-                raise untrusted(symbol, f"has one of its {function.lower()} without a date or a number")
-            # two on one day are a regular and a special dividend
-            events[ex_date] = events.get(ex_date, 0.0) + value
-        return sorted(events.items())
+        return rows
 
     def _bars(
         self, symbol: str, timeframe: Timeframe, series: dict[str, Any], first: date, last: date, asked_at: datetime
@@ -227,12 +229,19 @@ def _series_of(symbol: str, answer: dict[str, Any], name: str, size: str, *, int
     if said.get("Symbol", "").upper() != spelled(symbol):
         raise untrusted(symbol, f"is about {said.get('Symbol', 'no symbol')[:40]!r}")
     if said.get("Interval", "") != interval:
-        raise untrusted(symbol, f"has rows of {said.get('Interval', 'a day')[:40]} where {interval} was asked for")
+        raise untrusted(symbol, f"has rows of {said.get('Interval', 'a day')[:40]!r} where {interval} was asked for")
     if said.get("Time Zone") not in _ZONES:
-        raise untrusted(symbol, f"is on the clock of {said.get('Time Zone', 'nowhere')[:40]}, not on New York's")
+        raise untrusted(symbol, f"is on the clock of {said.get('Time Zone', 'nowhere')[:40]!r}, not on New York's")
     if size == "full" and said.get("Output Size", "").lower().startswith("compact"):
         raise untrusted(symbol, "has the last rows only, where all were asked for")
     return series
+
+
+def _ratio(factor: float) -> float:
+    """The ratio of a split, of which Alpha Vantage gives four decimals: 1:3 comes as 0.3333, 4:3 as 1.3333."""
+    denominators = [*range(1, _LARGEST_DENOMINATOR + 1), *([round(1 / factor)] if 0 < factor < 1 else [])]
+    ratios = (round(factor * denominator) / denominator for denominator in denominators)
+    return next((ratio for ratio in ratios if ratio > 0 and abs(ratio - factor) <= _ROUNDED_BY), factor)
 
 
 def _unreadable(symbol: str, timeframe: Timeframe, stamp: str, row: Any) -> RefusedBar:

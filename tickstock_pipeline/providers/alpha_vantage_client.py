@@ -28,9 +28,10 @@ from tickstock_pipeline.errors import (
     UnknownSymbolError,
 )
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
+from tickstock_pipeline.providers.excerpts import excerpt
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.proxies import environment_proxy
-from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
+from tickstock_pipeline.providers.retries import call_with_retries, may_pass, retry_after_seconds
 
 _NOTICES = ("Error Message", "Note", "Information")
 # What a notice says of a quota, and after how many seconds to ask again; None: at midnight. The first that is found
@@ -143,9 +144,10 @@ class AlphaVantageClient:
             raise ProviderRefusedError(
                 f"Provider alpha_vantage refuses to answer for {symbol} (HTTP {status}).", advice=_KEY_ADVICE
             )
-        if status >= 500:
+        if may_pass(status):
             raise ProviderUnavailableError(
                 f"Provider alpha_vantage cannot answer for {symbol} at the moment (HTTP {status}).",
+                retry_after_seconds=retry_after_seconds(response.headers),
                 advice="Import again later.",
             )
         if status != 200:
@@ -164,8 +166,8 @@ class AlphaVantageClient:
             return UnknownSymbolError(
                 f"Provider alpha_vantage has no symbol {symbol!r}.", advice="It may be misspelt, renamed or delisted."
             )
-        excerpt = self._without_key(text)[:_LONGEST_EXCERPT]
-        return untrusted(symbol, f"is a notice that is not known: {excerpt}")
+        said = excerpt(self._without_key(text), _LONGEST_EXCERPT)
+        return untrusted(symbol, f"is a notice that is not known: {said}")
 
     def _rate_limited(self, symbol: str, seconds: float | None) -> RateLimitedError:
         self._budget.penalise(seconds)

@@ -30,6 +30,7 @@ class FetchedBars:
     reason : why the provider asked did not give them itself, or not all of them
     begins : where whoever gave them has a part of the range only: the first date that it has; what others would have
         before it is not known
+    ends : where whoever gave them does not have the newest dates yet: the last date that it has
     """
 
     bars: Bars
@@ -38,6 +39,7 @@ class FetchedBars:
     source: str = ""
     reason: str = ""
     begins: date | None = None
+    ends: date | None = None
 
 
 class SplitsOfAnother(tuple[Split, ...]):

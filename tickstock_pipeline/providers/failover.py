@@ -9,11 +9,9 @@
    which date on (``begins``).
 5. One that fails for several symbols in a row is left out for a while, which doubles each time that it fails again.
    After it, one question goes to it, and the rest follow once that is answered. Where no other provider can help, one
-   that is left out is asked all the same.
+   that is left out is asked all the same. See :mod:`tickstock_pipeline.providers.failover_member`.
 """
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,17 +31,9 @@ from tickstock_pipeline.errors import (
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, Listing, SplitsOfAnother
+from tickstock_pipeline.providers.failover_member import Member
 
 T = TypeVar("T")
-
-FAILURES_IN_A_ROW = 3
-"""Symbols in a row for which a provider fails before it is left out."""
-
-FIRST_REST = 30.0
-LONGEST_REST = 900.0
-"""Seconds that a provider is left out, at first and at most."""
-
-_logger = logging.getLogger(__name__)
 
 
 class FailoverProvider:
@@ -65,7 +55,7 @@ class FailoverProvider:
     ) -> None:
         if not providers:
             raise ValueError("at least one provider is needed")
-        self._members = [_Member(provider, clock) for provider in providers]
+        self._members = [Member(provider, clock) for provider in providers]
         self._now = now
 
     @property
@@ -171,9 +161,9 @@ class FailoverProvider:
     ) -> T:
         reasons: dict[str, str] = {}
         errors: list[ProviderError] = []
-        left_out: list[_Member] = []
+        left_out: list[Member] = []
 
-        def answer_of(member: _Member) -> T:
+        def answer_of(member: Member) -> T:
             name = member.provider.name
             others = _listed({other: reason for other, reason in reasons.items() if other != name})
             try:
@@ -199,84 +189,6 @@ class FailoverProvider:
 
     def _names(self) -> str:
         return ", ".join(member.provider.name for member in self._members)
-
-
-class _Member:
-    """One provider, how many may ask it at once, and whether it is left out at the moment."""
-
-    def __init__(self, provider: HistoricalProvider, clock: Callable[[], float]) -> None:
-        self.provider = provider
-        self._turns = threading.BoundedSemaphore(provider.concurrency)
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._failed: list[str] = []
-        self._last_error = ""
-        # 0 while it is not left out
-        self._rest_seconds = 0.0
-        self._rests_until = 0.0
-        self._is_on_trial = False
-
-    def rest(self) -> str:
-        """Why it is not to be asked now; empty if the caller is to ask it, and does so."""
-        with self._lock:
-            if not self._rest_seconds:
-                return ""
-            if self._clock() >= self._rests_until and not self._is_on_trial:
-                self._is_on_trial = True
-                return ""
-            return f"left out for a while, as it failed for {FAILURES_IN_A_ROW} symbols in a row: {self._last_error}"
-
-    def ask(self, symbol: str, question: Callable[[], T]) -> T:
-        """Its answer, once it is this question's turn."""
-        try:
-            with self._turns:
-                answer = question()
-        except (UnknownSymbolError, NotInPlanError):
-            # that is an answer too
-            self._note_answer()
-            raise
-        except ProviderError as error:
-            self._note_failure(symbol, error)
-            raise
-        except BaseException:
-            with self._lock:
-                self._is_on_trial = False
-            raise
-        self._note_answer()
-        return answer
-
-    def _note_answer(self) -> None:
-        with self._lock:
-            was_left_out, self._rest_seconds = self._rest_seconds > 0, 0.0
-            self._is_on_trial = False
-            self._failed.clear()
-        if was_left_out:
-            _logger.info("Provider %s answers again.", self.provider.name)
-
-    def _note_failure(self, symbol: str, error: ProviderError) -> None:
-        with self._lock:
-            self._last_error = error.message
-            if self._rest_seconds:
-                # others may have been asking it when it was left out: their failures are no news
-                if self._is_on_trial:
-                    self._leave_out(min(self._rest_seconds * 2, LONGEST_REST))
-                return
-            if symbol not in self._failed:
-                self._failed.append(symbol)
-            if len(self._failed) < FAILURES_IN_A_ROW:
-                return
-            self._leave_out(FIRST_REST)
-        _logger.warning(
-            "Provider %s failed for %d symbols in a row and is left out for a while: %s",
-            self.provider.name,
-            FAILURES_IN_A_ROW,
-            error.message,
-        )
-
-    def _leave_out(self, seconds: float) -> None:
-        self._rest_seconds = seconds
-        self._rests_until = self._clock() + seconds
-        self._is_on_trial = False
 
 
 def _listed(reasons: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """How often a provider may be asked: budgets of requests that all processes of one account share.
 
-The windows in which requests are counted are :mod:`tickstock_pipeline.providers.windows`; repeating a request that
+The windows in which requests are counted are :mod:`tickstock_pipeline.providers.windows` and
+:mod:`tickstock_pipeline.providers.shared_windows`; repeating a request that
 failed is :mod:`tickstock_pipeline.providers.retries`.
 
 The provider counts a request when it arrives, we when it leaves, so a window of ours is a little longer than the
@@ -18,12 +19,19 @@ import redis
 from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 
 from tickstock_pipeline.errors import RateLimitedError, WaitEndedError
+from tickstock_pipeline.providers.shared_windows import SharedWindows
 from tickstock_pipeline.providers.waiting import wait
-from tickstock_pipeline.providers.windows import LocalWindows, SharedWindows, Slot, Window, Windows
+from tickstock_pipeline.providers.windows import LocalWindows, Slot, Window, Windows
 from tickstock_pipeline.settings import Settings
 
 LONGEST_WAIT = 900.0
 """Seconds that a request waits for its turn before it is given up."""
+
+LONGEST_PENALTY = 25 * 3600.0
+"""Seconds that a provider can hold up an account: the longest day of a year, since quotas are of a day at most.
+
+What it says may be nonsense, such as a time of reset in a unit that nobody knows, and is kept for all processes.
+"""
 
 _MARGIN = 1 / 40
 _LONGEST_MARGIN = 1.5
@@ -118,12 +126,13 @@ class RequestBudget:
 
         Parameters
         ----------
-        seconds : from now on; None, where it did not say: the shortest window
+        seconds : from now on, :data:`LONGEST_PENALTY` at most; None, where it did not say: the shortest window
         """
         if seconds is None:
             seconds = self._shortest or _PAUSE_WITHOUT_LIMIT
         if seconds <= 0:
             return
+        seconds = min(seconds, LONGEST_PENALTY)
         if self._shared is not None:
             try:
                 self._shared.pause(seconds)

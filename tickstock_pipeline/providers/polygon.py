@@ -4,7 +4,8 @@
    what it is about: symbol, count, adjusted or not. If one thing is not as asked, all of it is refused.
 2. The rows become arrays straight from the JSON; with the client's own object for each bar it takes twice as long.
 3. A symbol without bars and an unknown symbol are the same answer; the list of tickers tells them apart.
-4. Splits and dividends that are announced and have not happened yet are left out: they must not adjust anything.
+4. The free plan has the bars of a day once it is over; until then a range that ends today is asked for up to yesterday.
+5. Splits and dividends that are announced and have not happened yet are left out: they must not adjust anything.
 
 Requests and refusals are :mod:`tickstock_pipeline.providers.polygon_client`, rows
 :mod:`tickstock_pipeline.providers.polygon_rows`.
@@ -12,7 +13,8 @@ Requests and refusals are :mod:`tickstock_pipeline.providers.polygon_client`, ro
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -25,8 +27,9 @@ from tickstock_pipeline.market.bar import FloatArray, RefusedBar, empty_bars
 from tickstock_pipeline.market.calendar import exchange_date, trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
+from tickstock_pipeline.providers.corporate_actions import dividends_by_day, splits_by_day
 from tickstock_pipeline.providers.limits import RequestBudget
-from tickstock_pipeline.providers.polygon_client import PolygonClient, unknown_symbol, untrusted
+from tickstock_pipeline.providers.polygon_client import PolygonClient, TooSoonError, unknown_symbol, untrusted
 from tickstock_pipeline.providers.polygon_rows import check_range, numbers, results, times
 
 _TIMESPANS = {Timeframe.MINUTE: "minute", Timeframe.DAILY: "day"}
@@ -71,6 +74,8 @@ class PolygonProvider:
         self._now = now
         self._calendar = trading_calendar()
         self._known: set[str] = set()
+        # the last day of which this plan has had nothing on the day itself
+        self._too_soon: date | None = None
 
     @property
     def concurrency(self) -> int:
@@ -99,8 +104,24 @@ class PolygonProvider:
                 advice="Ask it for 1min or daily bars; the others are rolled up from them.",
             )
         # a question about the future is refused as one that the plan does not include
-        last = min(last, self._today())
-        # and a range without a session is not worth a request
+        today = self._today()
+        last = min(last, today)
+        if last == today and self._too_soon != today:
+            try:
+                return self._fetch(symbol, timeframe, timespan, first, last)
+            except TooSoonError:
+                self._too_soon = today
+        if last < today:
+            return self._fetch(symbol, timeframe, timespan, first, last)
+        yesterday = today - timedelta(days=1)
+        return replace(
+            self._fetch(symbol, timeframe, timespan, first, yesterday),
+            ends=yesterday,
+            reason=f"the account's plan at polygon has the bars of {today} once it is over in New York",
+        )
+
+    def _fetch(self, symbol: str, timeframe: Timeframe, timespan: str, first: date, last: date) -> FetchedBars:
+        # a range without a session is not worth a request
         if not len(self._calendar.sessions(first, last)):
             return FetchedBars(empty_bars(symbol, timeframe))
         ticker = spelled(symbol)
@@ -163,19 +184,14 @@ class PolygonProvider:
             ),
         )
         try:
-            splits = {
-                Split(symbol, date.fromisoformat(row["execution_date"]), row["split_to"] / row["split_from"])
-                for row in rows
-            }
+            splits = splits_by_day(
+                symbol,
+                [(date.fromisoformat(row["execution_date"]), row["split_to"] / row["split_from"]) for row in rows],
+            )
         except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
             # a bar can be left out; a split that is left out makes every price before it wrong
             raise untrusted(what, "one of them has no date or no ratio") from None
-        return tuple(
-            sorted(
-                (split for split in splits if split.ex_date <= self._today()),
-                key=lambda split: (split.ex_date, split.ratio),
-            )
-        )
+        return tuple(split for split in splits if split.ex_date <= self._today())
 
     def fetch_dividends(self, symbol: str) -> tuple[Dividend, ...]:
         """See :meth:`HistoricalProvider.fetch_dividends`; those of one day are added up, other currencies left out."""
@@ -188,17 +204,22 @@ class PolygonProvider:
                 ticker=ticker, order="asc", sort="ex_dividend_date", limit=_LARGEST_REFERENCE_PAGE, raw=True
             ),
         )
-        amounts: dict[date, list[float]] = {}
         try:
-            for row in rows:
-                day, amount = date.fromisoformat(row["ex_dividend_date"]), float(row["cash_amount"])
-                if not 0 <= amount < math.inf:
-                    raise ValueError(amount)
-                if amount and row.get("currency", "USD") == "USD":
-                    amounts.setdefault(day, []).append(amount)
+            dividends = dividends_by_day(
+                symbol,
+                [
+                    (
+                        date.fromisoformat(row["ex_dividend_date"]),
+                        float(row["cash_amount"]),
+                        str(row.get("dividend_type", "")),
+                    )
+                    for row in rows
+                    if row.get("currency", "USD") == "USD"
+                ],
+            )
         except (KeyError, TypeError, ValueError, OverflowError):
             raise untrusted(what, "one of them has no date or no amount") from None
-        return tuple(Dividend(symbol, day, math.fsum(amounts[day])) for day in sorted(amounts) if day <= self._today())
+        return tuple(dividend for dividend in dividends if dividend.ex_date <= self._today())
 
     def catalogue(self) -> tuple[Listing, ...]:
         """Polygon lists ten thousands of symbols without the range that it has of each."""

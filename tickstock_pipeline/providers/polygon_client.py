@@ -31,6 +31,7 @@ from tickstock_pipeline.errors import (
     RateLimitedError,
     UnknownSymbolError,
 )
+from tickstock_pipeline.providers.excerpts import excerpt
 from tickstock_pipeline.providers.limits import RequestBudget
 from tickstock_pipeline.providers.polygon_pool import (
     LARGEST_BODY,
@@ -40,7 +41,7 @@ from tickstock_pipeline.providers.polygon_pool import (
     status_keeping_pool,
 )
 from tickstock_pipeline.providers.proxies import environment_proxy
-from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
+from tickstock_pipeline.providers.retries import call_with_retries, may_pass, retry_after_seconds
 
 Endpoint = Callable[[RESTClient], urllib3.BaseHTTPResponse]
 Page = Mapping[str, Any]
@@ -52,6 +53,7 @@ _DEADLINE_IN_TIMEOUTS = 4
 _ANSWERED = ("OK", "DELAYED")
 # One API under its new and its old name: each gives links to the other.
 _OFFICIAL_SERVERS = frozenset({"api.massive.com", "api.polygon.io"})
+_TOO_SOON = re.compile(r"before end of day", re.IGNORECASE)
 _SPENT = re.compile(r"maximum requests|rate limit|too many requests|quota", re.IGNORECASE)
 
 
@@ -167,7 +169,7 @@ class PolygonClient:
             text = self._said(page)
             if _SPENT.search(text):
                 raise self._rate_limited(what, None, text)
-            raise untrusted(what, f"its status is {status!r} {text}".rstrip())
+            raise untrusted(what, f"its status is {excerpt(repr(status))} {text}".rstrip())
         return page
 
     def _meaning_of(
@@ -180,6 +182,17 @@ class PolygonClient:
                 f"polygon refuses the API key: {said or status}.",
                 advice="Check TICKSTOCK_POLYGON_API_KEY (or MASSIVE_API_KEY, POLYGON_API_KEY).",
             )
+        if status == 403 and "status" not in page:
+            # a plan's limit is told in Polygon's own words; what is taken for one is not asked for again
+            return ProviderRefusedError(
+                f"polygon's server refuses {what} and does not say why: {self._shown(body) or status}.",
+                advice="A proxy or firewall on the way may do so; check it, and TICKSTOCK_POLYGON_URL.",
+            )
+        if status == 403 and _TOO_SOON.search(said):
+            return TooSoonError(
+                f"polygon refuses {what}: {said}.",
+                advice="The account's plan has the bars of a day once it is over in New York. Import again then.",
+            )
         if status == 403:
             return NotInPlanError(
                 f"polygon refuses {what}: {said or status}.",
@@ -190,7 +203,7 @@ class PolygonClient:
             return unknown_symbol(symbol)
         if status == 429:
             return self._rate_limited(what, retry_after_seconds(headers), said)
-        if status >= 500 or status in (408, 425):
+        if may_pass(status):
             return ProviderUnavailableError(
                 f"polygon answers {status} for {what}: {said or 'no reason given'}.",
                 retry_after_seconds=retry_after_seconds(headers),
@@ -220,13 +233,17 @@ class PolygonClient:
 
     def _said(self, page: Page) -> str:
         text = page.get("error") or page.get("message") or ""
-        return self._shown(text.encode()).rstrip(".") if isinstance(text, str) else ""
+        return self._shown(text.encode(errors="replace")).rstrip(".") if isinstance(text, str) else ""
 
     def _shown(self, body: bytes) -> str:
         """The beginning of a text that came from outside, in one line and without the key."""
         text = body[:1000].decode(errors="replace")
         text = re.sub(re.escape(self._key.get_secret_value()), "***", text, flags=re.IGNORECASE)
-        return " ".join(text.split())[:150]
+        return excerpt(text)
+
+
+class TooSoonError(NotInPlanError):
+    """The account's plan has the bars of the day, though not on the day itself."""
 
 
 def untrusted(what: str, reason: str) -> ProviderAnswerError:

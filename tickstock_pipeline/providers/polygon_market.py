@@ -1,5 +1,6 @@
 """What Polygon says of the market: it knows of halts of the whole market that no calendar does."""
 
+import json
 from collections.abc import Callable
 
 import urllib3
@@ -28,13 +29,16 @@ def polygon_market(base_url: str, api_key: SecretStr, budget: RequestBudget) -> 
     def ask() -> str:
         try:
             budget.acquire()
-            status = client.get_market_status()
-        except (BadResponse, RateLimitedError, urllib3.exceptions.HTTPError, OSError, ValueError):
+            # what the client makes of an answer that it does not expect is an error of any kind
+            status = json.loads(client.get_market_status(raw=True).data)
+        except (BadResponse, RateLimitedError, urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError):
             return ""
-        if status.market == "open":
+        if not isinstance(status, dict) or not isinstance(status.get("market"), str):
+            return ""
+        if status["market"] == "open":
             return MarketPhase.REGULAR.value
-        if status.early_hours:
+        if status.get("earlyHours") is True:
             return MarketPhase.PRE.value
-        return MarketPhase.POST.value if status.after_hours else MarketPhase.CLOSED.value
+        return MarketPhase.POST.value if status.get("afterHours") is True else MarketPhase.CLOSED.value
 
     return ask

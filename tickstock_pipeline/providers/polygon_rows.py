@@ -6,6 +6,7 @@ Which pages there are is :mod:`tickstock_pipeline.providers.polygon_client`; whe
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -17,6 +18,7 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.polygon_client import untrusted
 
 _FIELDS = ("t", "o", "h", "l", "c", "v")
+_NUMBER_OR_NONE = {int, float, type(None)}
 _NAMES = ("time", "open", "high", "low", "close", "volume")
 # Dates beyond the years 1677 to 2262 are none
 _LATEST_MS = 2.0**63 / 1e6
@@ -62,6 +64,9 @@ def numbers(results: Sequence[Any], symbol: str, timeframe: Timeframe) -> tuple[
 
 def _matrix(results: Sequence[Any]) -> FloatArray:
     rows = list(map(itemgetter(*_FIELDS), results))
+    if not set(map(type, chain.from_iterable(rows))) <= _NUMBER_OR_NONE:
+        # numpy would take a text or a truth value for the number that it looks like
+        raise TypeError
     return np.array(rows, np.float64).reshape(-1, len(_FIELDS)).T
 
 

@@ -110,6 +110,11 @@ def retryable(error: Exception) -> bool:
     return error.retry_after_seconds is None or error.retry_after_seconds <= LONGEST_PAUSE
 
 
+def may_pass(status: int) -> bool:
+    """Whether an HTTP status says that the server cannot answer now, and may be able to later."""
+    return status >= 500 or status in (408, 425)
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """How long a provider asks to wait, from the headers of its answer.
 

@@ -31,6 +31,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar, trading_calendar
 from tickstock_pipeline.market.symbol import normalise_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, Listing, validated
+from tickstock_pipeline.providers.corporate_actions import splits_by_day
 
 _PACKAGE = "bokeh_sampledata"
 _PACKAGED_FILE = Path("_data", "stocks.csv.gz")
@@ -252,13 +253,15 @@ def _fault_of(fields: list[str]) -> str:
 
 
 def _read_splits(path: Path) -> tuple[Split, ...]:
-    splits: list[Split] = []
+    listed: dict[str, list[tuple[date, float]]] = {}
     with _csv_rows(path, _SPLIT_COLUMNS) as (places, _, lines):
         for line, row in lines:
             try:
                 symbol, ex_date, ratio = (row[place] for place in places)
-                splits.append(Split(normalise_symbol(symbol), date.fromisoformat(ex_date), float(ratio)))
+                split = Split(normalise_symbol(symbol), date.fromisoformat(ex_date), float(ratio))
             except (ValueError, IndexError) as error:
                 # a bar can be left out; a split that is left out makes every price before it wrong
                 raise ProviderError(f"{path}, line {line}: {error}", advice="Correct or remove the line.") from error
+            listed.setdefault(split.symbol, []).append((split.ex_date, split.ratio))
+    splits = [split for symbol, found in listed.items() for split in splits_by_day(symbol, found)]
     return tuple(sorted(splits, key=lambda split: (split.ex_date, split.symbol)))

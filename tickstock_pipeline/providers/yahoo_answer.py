@@ -20,18 +20,25 @@ from tickstock_pipeline.errors import (
 )
 from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
+from tickstock_pipeline.providers.corporate_actions import dividends_by_day, splits_by_day
+from tickstock_pipeline.providers.excerpts import excerpt
+from tickstock_pipeline.providers.retries import may_pass, retry_after_seconds
 
 Splits = tuple[Split, ...]
 Dividends = tuple[Dividend, ...]
 
 _QUOTE_FIELDS = ("open", "high", "low", "close", "volume")
-_LONGEST_EXCERPT = 200
 _TOO_MANY = frozenset({429, 999})
 
 
 def is_too_many(response: requests.Response) -> bool:
     """Whether it says that it was asked too often."""
     return response.status_code in _TOO_MANY or response.text.startswith("Too Many Requests")
+
+
+def retry_after_of(response: requests.Response) -> float | None:
+    """How long it asks to wait, in seconds; None if it does not say."""
+    return retry_after_seconds({name: value or "" for name, value in response.headers.items()})
 
 
 def chart_of(
@@ -67,9 +74,11 @@ def untrusted(symbol: str, what: str) -> ProviderAnswerError:
 
 def _result_of(symbol: str, spelled: str, response: requests.Response) -> dict[str, Any]:
     status = response.status_code
-    if status >= 500 or "Will be right back" in response.text:
+    if may_pass(status) or "Will be right back" in response.text:
         raise ProviderUnavailableError(
-            f"Provider yahoo cannot answer for {symbol} at the moment (HTTP {status}).", advice="Import again later."
+            f"Provider yahoo cannot answer for {symbol} at the moment (HTTP {status}).",
+            retry_after_seconds=retry_after_of(response),
+            advice="Import again later.",
         )
     if status in (401, 403):
         raise ProviderRefusedError(
@@ -99,7 +108,7 @@ def _failure(symbol: str, spelled: str, failure: Any) -> ProviderError | YFPrice
         )
     if "Data doesn't exist" in description or "must be within the last" in description:
         return YFPricesMissingError(spelled, "")
-    return untrusted(symbol, f"is an error: {code} {description}"[:_LONGEST_EXCERPT])
+    return untrusted(symbol, f"is an error: {excerpt(f'{code} {description}')}")
 
 
 def _check(symbol: str, spelled: str, interval: str, result: dict[str, Any]) -> None:
@@ -119,12 +128,12 @@ def _check(symbol: str, spelled: str, interval: str, result: dict[str, Any]) -> 
     except (LookupError, TypeError, AttributeError):
         raise untrusted(symbol, "is no chart") from None
     if named.upper() != spelled:
-        raise untrusted(symbol, f"is about {named[:_LONGEST_EXCERPT]!r}")
+        raise untrusted(symbol, f"is about {excerpt(named)!r}")
     if granularity != interval:
-        raise untrusted(symbol, f"has rows of {str(granularity)[:_LONGEST_EXCERPT]} where {interval} was asked for")
+        raise untrusted(symbol, f"has rows of {excerpt(str(granularity))} where {interval} was asked for")
     if zone != EXCHANGE_ZONE.key:
         raise UnknownSymbolError(
-            f"Provider yahoo has {symbol!r} on the clock of {zone[:_LONGEST_EXCERPT]}, not on New York's.",
+            f"Provider yahoo has {symbol!r} on the clock of {excerpt(zone)}, not on New York's.",
             advice="Only symbols of exchanges in the USA can be imported.",
         )
     if lengths - {len(times)} or not is_numeric:
@@ -134,18 +143,20 @@ def _check(symbol: str, spelled: str, interval: str, result: dict[str, Any]) -> 
 
 
 def _events_of(symbol: str, events: Any) -> tuple[Splits, Dividends]:
-    ratios: dict[date, float] = {}
-    amounts: dict[date, float] = {}
     try:
-        for item in events.get("splits", {}).values():
-            day = _date_of(item["date"])
-            ratios[day] = ratios.get(day, 1.0) * (item["numerator"] / item["denominator"])
-        for item in events.get("dividends", {}).values():
-            day = _date_of(item["date"])
-            amounts[day] = amounts.get(day, 0.0) + item["amount"]
         return (
-            tuple(Split(symbol, day, ratio) for day, ratio in sorted(ratios.items()) if ratio != 1),
-            tuple(Dividend(symbol, day, amount) for day, amount in sorted(amounts.items()) if amount != 0),
+            splits_by_day(
+                symbol,
+                [
+                    (_date_of(item["date"]), item["numerator"] / item["denominator"])
+                    for item in events.get("splits", {}).values()
+                ],
+            ),
+            dividends_by_day(
+                symbol,
+                # the sum, unlike float(), takes no text for a number
+                [(_date_of(item["date"]), item["amount"] + 0.0, "") for item in events.get("dividends", {}).values()],
+            ),
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError):
         # a bar can be left out; a split that is left out makes every price before it wrong

@@ -29,8 +29,15 @@ from tickstock_pipeline.errors import ProviderUnavailableError, RateLimitedError
 from tickstock_pipeline.market.bar import FloatArray, TimeArray
 from tickstock_pipeline.market.calendar import EXCHANGE_ZONE
 from tickstock_pipeline.providers.limits import RequestBudget
-from tickstock_pipeline.providers.retries import call_with_retries, retry_after_seconds
-from tickstock_pipeline.providers.yahoo_answer import Dividends, Splits, chart_of, is_too_many, untrusted
+from tickstock_pipeline.providers.retries import call_with_retries
+from tickstock_pipeline.providers.yahoo_answer import (
+    Dividends,
+    Splits,
+    chart_of,
+    is_too_many,
+    retry_after_of,
+    untrusted,
+)
 
 _LIBRARY_URL = "https://query2.finance.yahoo.com"
 _COLUMNS = ("open", "high", "low", "close", "volume")
@@ -143,7 +150,7 @@ class ChartClient:
                 advice="Check the network and TICKSTOCK_YAHOO_URL, then import again.",
             ) from error
         if is_too_many(response):
-            seconds = retry_after_seconds({name: value or "" for name, value in response.headers.items()})
+            seconds = retry_after_of(response)
             self._budget.penalise(seconds)
             raise RateLimitedError(
                 f"Provider yahoo refuses {symbol} for now: too many requests.",

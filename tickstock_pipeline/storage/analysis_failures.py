@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.automation_tables import ANALYSIS_FAILURES
+from tickstock_pipeline.storage.texts import storable_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def record_failures(connection: sa.Connection, timeframe: Timeframe, errors: Map
                 ON CONFLICT (symbol, timeframe, year) DO UPDATE SET
                     error = excluded.error, attempts = known.attempts + 1, failed_at = now()
             """),
-            {"errors": [errors[one].replace("\x00", "") for one in ordered], **_keys(timeframe, ordered)},
+            {"errors": [storable_text(errors[one]) for one in ordered], **_keys(timeframe, ordered)},
         )
 
 

@@ -1,12 +1,10 @@
-"""Bars in and out of PostgreSQL, in bulk, and the bars that were refused.
+"""Bars in and out of PostgreSQL, in bulk.
 
 Bars of a stretch of time of which nothing is stored are copied straight into their table, which is twice as fast as
 what the others need: COPY into a temporary table, then one upsert of what differs. The triggers of the bar tables keep
 the ledger. Reading is binary COPY. All carry float64 bit for bit.
 """
 
-import json
-import math
 from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -14,14 +12,13 @@ from uuid import uuid4
 
 import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
-from tickstock_pipeline.market.bar import Bars, RefusedBar
+from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.instants import aware_all
 from tickstock_pipeline.storage.new_rows import copied
-from tickstock_pipeline.storage.tables import BARS, QUARANTINED_BARS, key_column
+from tickstock_pipeline.storage.tables import BARS, key_column
 
 DERIVED = "derived:"
 """What the source of a bar that is rolled up from finer ones begins with."""
@@ -199,33 +196,6 @@ def read_bars(
     return _split_by_symbol(rows, timeframe, symbols)
 
 
-def record_refused(connection: sa.Connection, refused: Sequence[RefusedBar], source: str) -> int:
-    """Quarantine bars that broke a rule.
-
-    Returns
-    -------
-    How many of them were not in quarantine already.
-    """
-    if not refused:
-        return 0
-    rows = [
-        {
-            "source": source,
-            "symbol": _storable(bar.symbol),
-            "timeframe": str(bar.timeframe),
-            "bar_time": _storable(bar.time),
-            "reason": _storable(bar.reason),
-            "raw": {_storable(name): _storable(value) for name, value in bar.raw.items()},
-        }
-        for bar in refused
-    ]
-    new = connection.execute(
-        insert(QUARANTINED_BARS).on_conflict_do_nothing(index_elements=["digest"]).returning(QUARANTINED_BARS.c.id),
-        rows,
-    )
-    return len(new.all())
-
-
 def _only_timeframe(series: Sequence[Bars]) -> Timeframe:
     timeframes = {bars.timeframe for bars in series}
     if len(timeframes) > 1:
@@ -288,18 +258,3 @@ def _split_by_symbol(rows: Any, timeframe: Timeframe, symbols: Sequence[str]) ->
         )
         for which, start, end in zip(present, starts, starts + lengths, strict=True)
     }
-
-
-def _storable(value: Any) -> Any:
-    """A value as JSONB and TEXT can hold it: they know neither NaN nor the character NUL."""
-    if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
-    if isinstance(value, np.generic):
-        return _storable(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
-        return str(value).replace("\x00", "\ufffd")
-    return value

@@ -41,8 +41,9 @@ def create_engine(dsn: str, *, application_name: str = "tickstock", **options: A
 
     Returns
     -------
-    An engine whose connections run in READ COMMITTED, which the ledger's triggers rely on. Using it raises
-    :class:`DatabaseUnreachableError` or :class:`DatabaseLoginError` where a connection cannot be opened or is lost.
+    An engine whose connections run in READ COMMITTED, which the ledger's triggers rely on, and whose instants come in
+    UTC, whatever the time zone of the server. Using it raises :class:`DatabaseUnreachableError` or
+    :class:`DatabaseLoginError` where a connection cannot be opened or is lost.
 
     Raises
     ------
@@ -68,6 +69,14 @@ def create_engine(dsn: str, *, application_name: str = "tickstock", **options: A
             **options,
         },
     )
+
+    @event.listens_for(engine, "connect")
+    def speak_utc(connection: Any, _: object) -> None:
+        # the driver has been told at its login, so that most connections cost nothing more
+        if connection.get_parameter_status("TimeZone") != "UTC":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TIME ZONE 'UTC'")
+            connection.commit()
 
     @event.listens_for(engine, "handle_error")
     def name_the_cause(context: ExceptionContext) -> StorageError | None:

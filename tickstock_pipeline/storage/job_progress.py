@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from tickstock_pipeline.storage.job_tables import IMPORT_JOB_RUNS, IMPORT_JOB_SYMBOLS
+from tickstock_pipeline.storage.texts import storable_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,9 @@ def record_step(
         else_=sa.func.array_append(table.c.steps_done, sa.literal(step)),
     )
     left = table.c.errors.op("-", return_type=JSONB)(sa.literal(step, sa.Text))
-    errors = left if error is None else left.op("||", return_type=JSONB)(sa.literal({step: error}, JSONB))
+    errors = (
+        left if error is None else left.op("||", return_type=JSONB)(sa.literal({step: storable_text(error)}, JSONB))
+    )
     connection.execute(
         sa.update(table)
         .where(table.c.job_id == job_id, table.c.symbol == sa.any_(sa.literal(sorted(symbols), sa.ARRAY(sa.Text))))

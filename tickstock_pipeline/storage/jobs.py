@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.job_tables import IMPORT_JOB_SYMBOLS, IMPORT_JOBS, JOB_TYPES, REFUSED_MESSAGES
+from tickstock_pipeline.storage.job_tables import IMPORT_JOB_SYMBOLS, IMPORT_JOBS, JOB_TYPES
 
 
 class JobState(StrEnum):
@@ -269,40 +269,3 @@ def _update(connection: sa.Connection, job_id: str, states: Sequence[JobState], 
         IMPORT_JOBS.c.job_id == job_id, IMPORT_JOBS.c.status.in_([state.value for state in states])
     )
     return connection.execute(statement.values(values)).rowcount == 1
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedMessages:
-    """Messages that were no job, by what was wrong with them."""
-
-    reason: str
-    count: int
-    latest_at: datetime
-    latest_excerpt: str
-
-
-def count_refused(connection: sa.Connection, reason: str, excerpt: str) -> None:
-    """Count a message that is no job.
-
-    Parameters
-    ----------
-    reason : one of a few, never with parts of the message in it
-    excerpt : the message's beginning, printable
-    """
-    statement = insert(REFUSED_MESSAGES).values(reason=reason, latest_excerpt=excerpt)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["reason"],
-            set_={
-                "count": REFUSED_MESSAGES.c.count + 1,
-                "latest_at": sa.func.now(),
-                "latest_excerpt": statement.excluded.latest_excerpt,
-            },
-        )
-    )
-
-
-def read_refused(connection: sa.Connection) -> list[RefusedMessages]:
-    """All counts, the latest first."""
-    rows = connection.execute(sa.select(REFUSED_MESSAGES).order_by(REFUSED_MESSAGES.c.latest_at.desc())).mappings()
-    return [RefusedMessages(**row) for row in rows]

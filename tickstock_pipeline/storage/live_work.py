@@ -92,11 +92,6 @@ def backlog_symbols(connection: sa.Connection) -> list[tuple[str, Timeframe]]:
     return [(symbol, Timeframe(timeframe)) for symbol, timeframe in rows]
 
 
-def backlog_size(connection: sa.Connection) -> int:
-    """How many live bars have no analysis yet."""
-    return int(connection.scalar(sa.text("SELECT count(*) FROM live_backlog")) or 0)
-
-
 def add_open_periods(connection: sa.Connection, periods: Iterable[OpenPeriod]) -> None:
     """Note that these coarse bars are to be made, or made again."""
     ordered = sorted(periods)

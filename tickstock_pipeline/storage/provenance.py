@@ -14,6 +14,7 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bars import DERIVED
 from tickstock_pipeline.storage.tables import BAR_PROVENANCE
+from tickstock_pipeline.storage.texts import storable_text
 
 ImportOutcome = Literal["complete", "partial", "empty", "failed"]
 
@@ -125,6 +126,8 @@ def _upsert(
         [
             {"symbol": row.symbol, "timeframe": str(row.timeframe), "year": row.year}
             | {name: getattr(row, name) for name in _FIELDS}
+            # what a provider has said may be in them
+            | {name: text and storable_text(text) for name, text in (("error", row.error), ("reason", row.reason))}
             | {"session_bars": None if row.session_bars is None else list(row.session_bars)}
             for row in ordered
         ],

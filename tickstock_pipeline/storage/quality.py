@@ -1,7 +1,6 @@
-"""Questions about the stored bars as a whole: is what must hold enforced, what was refused, which dates are there."""
+"""Questions about the stored bars as a whole: is what must hold enforced, which dates are there."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import date
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,7 +14,8 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import binary_copy
 from tickstock_pipeline.storage.bars import DERIVED
-from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS, QUARANTINED_BARS, key_column
+from tickstock_pipeline.storage.instants import plain
+from tickstock_pipeline.storage.tables import BAR_LEDGER, BARS, key_column
 
 
 def constraints_not_in_force(connection: sa.Connection, timeframe: Timeframe) -> list[str]:
@@ -48,18 +48,6 @@ def insane_bars(
     return {Partition(symbol, of_year): int(count) for symbol, of_year, count in connection.execute(query)}
 
 
-def count_refused_bars(connection: sa.Connection, timeframe: Timeframe) -> dict[str, int]:
-    """Quarantined bars by symbol, without those whose key has a good bar by now."""
-    table = QUARANTINED_BARS
-    rows = connection.execute(
-        sa.select(table.c.symbol, sa.func.count())
-        .where(table.c.timeframe == timeframe.value, ~_is_mended(timeframe))
-        .group_by(table.c.symbol)
-        .order_by(table.c.symbol)
-    )
-    return {symbol: int(count) for symbol, count in rows}
-
-
 def series_extents(
     connection: sa.Connection, timeframe: Timeframe
 ) -> dict[str, tuple[int, np.datetime64, np.datetime64]]:
@@ -76,14 +64,7 @@ def series_extents(
         .group_by(table.c.symbol)
         .order_by(table.c.symbol)
     )
-    return {
-        symbol: (
-            int(count),
-            np.datetime64(first.replace(tzinfo=None), "us"),
-            np.datetime64(last.replace(tzinfo=None), "us"),
-        )
-        for symbol, count, first, last in rows
-    }
+    return {symbol: (int(count), plain(first), plain(last)) for symbol, count, first, last in rows}
 
 
 class Span(NamedTuple):
@@ -153,40 +134,3 @@ def dates_given(connection: sa.Connection, symbols: Sequence[str], first: date, 
     )
     dates = binary_copy.from_days(rows["date"]).astype("datetime64[D]")
     return {symbol: np.sort(dates[rows["position"] == position]) for position, symbol in enumerate(symbols)}
-
-
-def quarantined_dates(
-    connection: sa.Connection, timeframe: Timeframe, symbols: Sequence[str]
-) -> dict[str, dict[date, str]]:
-    """Symbol -> the date of each quarantined bar whose key has no good bar by now, and why it was refused."""
-    if not symbols:
-        return {}
-    table = QUARANTINED_BARS
-    rows = connection.execute(
-        sa.select(table.c.symbol, table.c.bar_time, table.c.reason)
-        .where(
-            table.c.timeframe == timeframe.value,
-            table.c.symbol == sa.any_(sa.literal(list(symbols), sa.ARRAY(sa.Text))),
-            # a time that is not one cannot be assigned to a session
-            table.c.bar_time.regexp_match("^[0-9]{4}-[0-9]{2}-[0-9]{2}(T|$)"),
-            ~_is_mended(timeframe),
-        )
-        .order_by(table.c.id)
-    )
-    found: dict[str, dict[date, str]] = {symbol: {} for symbol in symbols}
-    for symbol, text, reason in rows:
-        # regular hours of the exchange are on the same date in UTC
-        with suppress(ValueError):
-            found[symbol][date.fromisoformat(text[:10])] = reason
-    return found
-
-
-def _is_mended(timeframe: Timeframe) -> sa.Exists:
-    table, bars = QUARANTINED_BARS, BARS[timeframe]
-    key = key_column(timeframe)
-    text = (
-        sa.func.to_char(sa.func.timezone("UTC", key), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-        if timeframe.is_intraday
-        else sa.cast(key, sa.Text)
-    )
-    return sa.exists().where(bars.c.symbol == table.c.symbol, text == table.c.bar_time)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from tickstock_pipeline.market.adjustment import Split
+from tickstock_pipeline.storage.dated_facts import read_facts, write_facts
 from tickstock_pipeline.storage.tables import SPLITS, WITHDRAWN_SPLITS
 
 # Providers date a split on the day before or after its first session at the new price, some over a weekend.
@@ -24,27 +24,13 @@ def write_splits(connection: sa.Connection, splits: Sequence[Split], source: str
     -------
     How many were new or had another ratio; the others are not written.
     """
-    if not splits:
-        return 0
-    statement = insert(SPLITS)
-    statement = statement.on_conflict_do_update(
-        index_elements=["symbol", "ex_date"],
-        set_={"ratio": statement.excluded.ratio, "source": statement.excluded.source},
-        where=SPLITS.c.ratio.is_distinct_from(statement.excluded.ratio),
-    )
     stored = read_splits(connection, [split.symbol for split in splits])
-    new = [split for split in splits if not any(_is_same(split, known) for known in stored[split.symbol])]
-    if not new:
-        return 0
-    ordered = sorted(new, key=lambda split: (split.symbol, split.ex_date))
-    written = connection.execute(
-        statement.returning(SPLITS.c.symbol),
-        [
-            {"symbol": split.symbol, "ex_date": split.ex_date, "ratio": split.ratio, "source": source}
-            for split in ordered
-        ],
-    )
-    return len(written.all())
+    new = {
+        (split.symbol, split.ex_date): split.ratio
+        for split in splits
+        if not any(_is_same(split, known) for known in stored[split.symbol])
+    }
+    return write_facts(connection, SPLITS.c.ratio, new, source)
 
 
 def withdraw_splits(connection: sa.Connection, listed: Mapping[str, Sequence[Split]], source: str) -> list[Split]:
@@ -96,13 +82,7 @@ def _is_same(split: Split, known: Split) -> bool:
 
 def read_splits(connection: sa.Connection, symbols: Iterable[str]) -> dict[str, tuple[Split, ...]]:
     """Each symbol's splits, oldest first; a symbol without one has an empty tuple."""
-    wanted = sorted(set(symbols))
-    found: dict[str, list[Split]] = {symbol: [] for symbol in wanted}
-    query = (
-        sa.select(SPLITS.c.symbol, SPLITS.c.ex_date, SPLITS.c.ratio)
-        .where(SPLITS.c.symbol == sa.any_(sa.literal(wanted, sa.ARRAY(sa.Text))))
-        .order_by(SPLITS.c.symbol, SPLITS.c.ex_date)
-    )
-    for symbol, ex_date, ratio in connection.execute(query):
-        found[symbol].append(Split(symbol, ex_date, ratio))
-    return {symbol: tuple(splits) for symbol, splits in found.items()}
+    return {
+        symbol: tuple(Split(symbol, ex_date, ratio) for ex_date, ratio in facts)
+        for symbol, facts in read_facts(connection, SPLITS.c.ratio, symbols).items()
+    }

@@ -10,8 +10,8 @@ from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_reader import BarReader, Entry
 from tickstock_pipeline.messaging.bar_stream import VIA_CONSUMER
-from tickstock_pipeline.storage.bars import record_refused
 from tickstock_pipeline.storage.live_rows import BarKey, BarRow
+from tickstock_pipeline.storage.quarantine import record_refused
 from tickstock_pipeline.streaming.breaker import Breaker
 from tickstock_pipeline.streaming.committing import Stored
 from tickstock_pipeline.streaming.desk import Desk

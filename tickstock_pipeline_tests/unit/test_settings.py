@@ -68,6 +68,12 @@ def test_a_variable_with_an_empty_value_is_not_set(name: str, monkeypatch: pytes
         ("TICKSTOCK_DAGSTER_DATABASE_URL", "sqlite:///dagster.db", "must begin with postgresql://"),
         ("TICKSTOCK_REDIS_URL", "localhost:6379", "must begin with redis://"),
         ("TICKSTOCK_POLYGON_URL", "https://me:hunter2@proxy.example/", "must not hold a user or a password"),
+        ("TICKSTOCK_POLYGON_URL", "https://proxy.example/?apiKey=hunter2", "must not hold a query"),
+        ("TICKSTOCK_POLYGON_URL", "https:///v2", "must name a server"),
+        ("TICKSTOCK_YAHOO_URL", "wss://proxy.example", "must begin with http:// or https://"),
+        ("TICKSTOCK_POLYGON_STREAM_URL", "https://proxy.example", "must begin with ws:// or wss://"),
+        ("TICKSTOCK_REQUEST_TIMEOUT", "inf", "less than or equal to 3600"),
+        ("TICKSTOCK_REQUEST_TIMEOUT", "nan", "less than or equal to 3600"),
         ("TICKSTOCK_PROVIDER", "nobody", "sample"),
         ("TICKSTOCK_LOG_LEVEL", "loud", "'DEBUG'"),
         ("TICKSTOCK_FIRST_YEAR", "13", "greater than or equal to"),
@@ -83,6 +89,7 @@ def test_an_unusable_value_is_named_with_its_reason(
 
     assert f"{variable}: " in caught.value.message
     assert reason in caught.value.message
+    assert "hunter2" not in str(caught.value)
     assert caught.value.advice
 
 

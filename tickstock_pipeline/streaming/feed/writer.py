@@ -21,7 +21,7 @@ from tickstock_pipeline.errors import MessagingError, StorageError
 from tickstock_pipeline.market.bar import RefusedBar
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.messaging.bar_event import LiveBar
-from tickstock_pipeline.storage.bars import record_refused
+from tickstock_pipeline.storage.quarantine import record_refused
 from tickstock_pipeline.streaming.feed.kept_stream import KeptStream, Restored
 from tickstock_pipeline.streaming.feed.sent_bars import SentBars
 from tickstock_pipeline.streaming.feed.source import Delivery, Origin

@@ -70,6 +70,7 @@ class ArrayProvider:
         self.concurrency = concurrency
         self.source, self.reason = source, reason
         self.begins: date | None = None
+        self.ends: date | None = None
         self.plan_begins = date.min
         self.splits: list[Split] = []
         self.dividends: list[Dividend] = []
@@ -110,7 +111,8 @@ class ArrayProvider:
                 volume=of_range.volume.astype(np.float64),
                 calendar=CALENDAR,
             )
-            return FetchedBars(found.bars, found.refused, found.outside_session, self.source, self.reason)
+            bars = found.bars if self.ends is None else found.bars.until(np.datetime64(self.ends, "us"))
+            return FetchedBars(bars, found.refused, found.outside_session, self.source, self.reason, ends=self.ends)
         finally:
             with self._lock:
                 self._under_way -= 1

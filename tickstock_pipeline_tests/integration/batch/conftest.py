@@ -1,6 +1,6 @@
 """The whole path without Dagster: import, roll up, analyse."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import sqlalchemy as sa
@@ -14,21 +14,10 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.providers.sample import SampleProvider
-from tickstock_pipeline.storage.engine import create_engine
 
 ANALYSED = (Timeframe.DAILY, Timeframe.WEEKLY, Timeframe.MONTHLY)
 
 RunAll = Callable[[sa.Engine, HistoricalProvider, Sequence[Partition]], dict[str, list[Outcome]]]
-
-
-@pytest.fixture
-def empty_copy(second_database_url: str) -> Iterator[sa.Engine]:
-    """Another migrated database, to compare with."""
-    engine = create_engine(second_database_url)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 @pytest.fixture

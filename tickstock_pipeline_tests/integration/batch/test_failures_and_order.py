@@ -108,9 +108,9 @@ def test_a_symbol_that_the_database_refuses_fails_alone(engine, write_universe):
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(YEARS)), ids=str)
-def test_years_that_arrive_in_any_order_end_in_the_same_tables(engine, empty_copy, run_all, write_universe, order):
+def test_years_that_arrive_in_any_order_end_in_the_same_tables(engine, second_engine, run_all, write_universe, order):
     provider = SampleProvider(write_universe(SYMBOLS, YEARS))
-    run_all(empty_copy, provider, PARTITIONS)
+    run_all(second_engine, provider, PARTITIONS)
 
     for year in order:
         run_all(engine, provider, [partition for partition in PARTITIONS if partition.year == year])
@@ -121,13 +121,13 @@ def test_years_that_arrive_in_any_order_end_in_the_same_tables(engine, empty_cop
     assert bool(any(targets.values())) == (list(order) != sorted(order))
     run_all(engine, provider, PARTITIONS)
 
-    assert everything(engine) == everything(empty_copy)
+    assert everything(engine) == everything(second_engine)
     with engine.connect() as connection:
         assert not any(stale_targets(connection, provider, trading_calendar(), YEARS[0]).values())
 
 
 def test_a_bar_that_is_corrected_during_the_analysis_is_in_the_result(
-    engine, empty_copy, run_all, write_universe, monkeypatch
+    engine, second_engine, run_all, write_universe, monkeypatch
 ):
     path = write_universe(SYMBOLS, YEARS)
     provider = SampleProvider(path)
@@ -149,12 +149,12 @@ def test_a_bar_that_is_corrected_during_the_analysis_is_in_the_result(
 
     assert {outcome.status for outcome in outcomes} == {Status.WRITTEN}
     assert len(rounds) == 2
-    import_bars(empty_copy, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
-    with empty_copy.begin() as connection:
+    import_bars(second_engine, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
+    with second_engine.begin() as connection:
         connection.execute(correction)
-    analyse_partitions(empty_copy, trading_calendar(), Timeframe.DAILY, PARTITIONS)
-    assert everything(engine)["indicators"] == everything(empty_copy)["indicators"]
-    assert everything(engine)["patterns"] == everything(empty_copy)["patterns"]
+    analyse_partitions(second_engine, trading_calendar(), Timeframe.DAILY, PARTITIONS)
+    assert everything(engine)["indicators"] == everything(second_engine)["indicators"]
+    assert everything(engine)["patterns"] == everything(second_engine)["patterns"]
 
 
 def test_a_changed_definition_makes_stale_what_it_touches_and_nothing_else(engine, run_all, write_universe):
@@ -174,7 +174,7 @@ def test_a_changed_definition_makes_stale_what_it_touches_and_nothing_else(engin
     }
 
 
-def test_bars_that_are_gone_leave_nothing_behind_that_was_made_of_them(engine, empty_copy, run_all, write_universe):
+def test_bars_that_are_gone_leave_nothing_behind_that_was_made_of_them(engine, second_engine, run_all, write_universe):
     provider = SampleProvider(write_universe(SYMBOLS, YEARS))
     run_all(engine, provider, PARTITIONS)
     deletion = "DELETE FROM ohlcv_daily WHERE symbol = 'AAA' AND date >= '2020-07-06'"
@@ -183,15 +183,15 @@ def test_bars_that_are_gone_leave_nothing_behind_that_was_made_of_them(engine, e
 
     roll_up_and_analyse(engine)
 
-    import_bars(empty_copy, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
-    with empty_copy.begin() as connection:
+    import_bars(second_engine, provider, trading_calendar(), Timeframe.DAILY, PARTITIONS)
+    with second_engine.begin() as connection:
         connection.exec_driver_sql(deletion)
-    roll_up_and_analyse(empty_copy)
-    assert everything(engine) == everything(empty_copy)
+    roll_up_and_analyse(second_engine)
+    assert everything(engine) == everything(second_engine)
 
 
 def test_the_latest_values_of_a_symbol_whose_newest_year_is_gone_are_those_of_the_year_before(
-    engine, empty_copy, run_all, write_universe
+    engine, second_engine, run_all, write_universe
 ):
     provider = SampleProvider(write_universe(SYMBOLS, YEARS))
     run_all(engine, provider, PARTITIONS)
@@ -201,9 +201,9 @@ def test_the_latest_values_of_a_symbol_whose_newest_year_is_gone_are_those_of_th
     roll_up_and_analyse(engine)
 
     kept = [partition for partition in PARTITIONS if partition != ("AAA", 2020)]
-    import_bars(empty_copy, provider, trading_calendar(), Timeframe.DAILY, kept)
-    roll_up_and_analyse(empty_copy)
-    assert everything(engine)["latest"] == everything(empty_copy)["latest"]
+    import_bars(second_engine, provider, trading_calendar(), Timeframe.DAILY, kept)
+    roll_up_and_analyse(second_engine)
+    assert everything(engine)["latest"] == everything(second_engine)["latest"]
 
 
 def test_a_listing_that_has_grown_is_imported_up_to_its_new_end(engine, run_all, write_universe):

@@ -629,10 +629,10 @@ def test_a_provider_that_gives_more_than_was_asked_does_not_touch_other_years(en
     assert scalar(engine, "SELECT array_agg(DISTINCT extract(year FROM date)::int) FROM ohlcv_daily") == [2020]
 
 
-def test_an_import_cut_short_and_begun_again_ends_in_the_tables_of_an_undisturbed_one(engine, empty_copy):
+def test_an_import_cut_short_and_begun_again_ends_in_the_tables_of_an_undisturbed_one(engine, second_engine):
     symbols = [f"S{number:02}" for number in range(30)]
     series = [days(symbol, FIRST, LAST, seed=seed) for seed, symbol in enumerate(symbols)]
-    run(empty_copy, ArrayProvider(series), partitions(*symbols))
+    run(second_engine, ArrayProvider(series), partitions(*symbols))
 
     accepted_at = datetime.now(UTC) - timedelta(seconds=1)
     broken = ArrayProvider(series, concurrency=4)
@@ -650,7 +650,7 @@ def test_an_import_cut_short_and_begun_again_ends_in_the_tables_of_an_undisturbe
 
     assert len(second.asked) == len(symbols) - done
     query = "SELECT md5(string_agg(b::text, '' ORDER BY symbol, date)) FROM ohlcv_daily b"
-    assert scalar(engine, query) == scalar(empty_copy, query)
+    assert scalar(engine, query) == scalar(second_engine, query)
 
 
 def test_days_that_the_provider_lacks_are_filled_from_minutes_and_its_own_bar_takes_their_place(engine):

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from tickstock_pipeline.batch.imports import import_bars
-from tickstock_pipeline.batch.outcome import failures
+from tickstock_pipeline.batch.outcome import Status, failures
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.limits import request_budget
@@ -15,7 +15,7 @@ from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.provenance import read_provenance
-from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, days
+from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, ArrayProvider, days
 
 BEGINS = date(2020, 7, 1)
 # ranges that begin before it
@@ -50,3 +50,40 @@ def test_the_years_that_a_plan_has_are_imported_and_the_others_said_to_be_empty(
         (2020, "complete", reason),
         (2021, "complete", None),
     ]
+
+
+def test_a_day_that_the_plan_does_not_have_yet_counts_as_not_asked_for(engine: sa.Engine) -> None:
+    provider = ArrayProvider([days("AAPL", date(2020, 1, 1), date(2021, 12, 31))], reason="the day is not over")
+    partitions = [Partition("AAPL", 2020), Partition("AAPL", 2021)]
+
+    # after the first session of 2021, and that evening's newest day is the last one of 2020
+    provider.ends = date(2021, 1, 3)
+    first = import_bars(
+        engine, provider, CALENDAR, Timeframe.DAILY, partitions, now=datetime(2021, 1, 4, 23, tzinfo=UTC)
+    )
+    with engine.connect() as connection:
+        evening = read_provenance(connection, Timeframe.DAILY)
+    provider.ends = date(2020, 12, 30)
+    import_bars(engine, provider, CALENDAR, Timeframe.DAILY, partitions, now=datetime(2021, 1, 1, 2, tzinfo=UTC))
+    with engine.connect() as connection:
+        new_year = read_provenance(connection, Timeframe.DAILY)
+
+    assert not failures(first)
+    assert [one.requested_through for one in evening.values()] == [date(2020, 12, 31), date(2021, 1, 3)]
+    assert [one.outcome for one in evening.values()] == ["complete", "empty"]
+    assert new_year[Partition("AAPL", 2020)].requested_through == date(2020, 12, 30)
+    assert new_year[Partition("AAPL", 2021)] == evening[Partition("AAPL", 2021)]
+
+
+def test_a_year_that_has_nothing_yet_is_left_as_it_is(engine: sa.Engine) -> None:
+    provider = ArrayProvider([days("AAPL", date(2020, 1, 1), date(2021, 12, 31))], reason="the day is not over")
+    provider.ends = date(2020, 12, 31)
+    partitions = [Partition("AAPL", 2020), Partition("AAPL", 2021)]
+
+    outcomes = import_bars(
+        engine, provider, CALENDAR, Timeframe.DAILY, partitions, now=datetime(2021, 1, 4, 23, tzinfo=UTC)
+    )
+
+    assert [(one.status, one.facts.get("note")) for one in outcomes][1] == (Status.UNCHANGED, "the day is not over")
+    with engine.connect() as connection:
+        assert list(read_provenance(connection, Timeframe.DAILY)) == partitions[:1]

@@ -92,19 +92,19 @@ def analyse(engine: sa.Engine, timeframe: Timeframe, partitions: list[Partition]
 
 
 @pytest.fixture
-def copied(engine: sa.Engine, empty_copy: sa.Engine) -> Callable[[Timeframe, list[Partition]], sa.Engine]:
+def copied(engine: sa.Engine, second_engine: sa.Engine) -> Callable[[Timeframe, list[Partition]], sa.Engine]:
     """Another database with the same bars, analysed for the first time."""
 
     def copy(timeframe: Timeframe, partitions: list[Partition]) -> sa.Engine:
-        with engine.connect() as source, empty_copy.begin() as target:
+        with engine.connect() as source, second_engine.begin() as target:
             write_bars(target, list(read_bars(source, timeframe, SYMBOLS).values()), "test")
             for name in ("pattern_definitions", "indicator_definitions"):
                 enabled = source.execute(sa.text(f"SELECT name, enabled FROM {name}")).mappings()
                 target.execute(
                     sa.text(f"UPDATE {name} SET enabled = :enabled WHERE name = :name"), [dict(one) for one in enabled]
                 )
-        analyse(empty_copy, timeframe, partitions)
-        return empty_copy
+        analyse(second_engine, timeframe, partitions)
+        return second_engine
 
     return copy
 

@@ -15,8 +15,9 @@ from tickstock_pipeline.runtime.instance import ServiceRecord, record_process
 from tickstock_pipeline.runtime.ports import any_free_port
 from tickstock_pipeline.runtime.services import running_services
 from tickstock_pipeline.settings import Settings
-from tickstock_pipeline.storage.bars import record_refused, write_bars
+from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.storage.provenance import Provenance, record_provenance
+from tickstock_pipeline.storage.quarantine import record_refused
 from tickstock_pipeline.storage.tables import INDICATOR_DEFINITIONS
 
 Run = Callable[..., Any]

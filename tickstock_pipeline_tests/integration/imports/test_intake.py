@@ -20,7 +20,8 @@ from tickstock_pipeline.imports.status import StatusPublisher, redis_client
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.job_tables import JOB_TYPES, UNKNOWN_TYPE
-from tickstock_pipeline.storage.jobs import JobState, latest_jobs, read_job, read_refused
+from tickstock_pipeline.storage.jobs import JobState, latest_jobs, read_job
+from tickstock_pipeline.storage.refused_messages import read_refused
 
 JOBS = "tickstock.jobs.data_load"
 CONTROL = "tickstock.jobs.control"
@@ -273,6 +274,21 @@ def test_a_message_in_hand_waits_for_the_database(
         eventually(lambda: state(engine) == "queued" and state(engine, "s") == "queued")
     finally:
         intake.stop()
+
+
+@pytest.mark.usefixtures("intake")
+def test_a_message_in_hand_waits_for_a_database_that_answers_and_takes_nothing(
+    engine: sa.Engine, client: redis.Redis, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE import_jobs RENAME TO away")
+    client.publish(JOBS, json.dumps(MESSAGE))
+    client.publish(JOBS, json.dumps({**MESSAGE, "job_id": "next"}))
+    eventually(lambda: "The intake's channels wait" in caplog.text or "cannot be stored yet" in caplog.text)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO import_jobs")
+
+    eventually(lambda: state(engine) == "queued" and state(engine, "next") == "queued")
 
 
 def test_a_job_that_was_stored_by_a_process_that_died_is_planned_by_the_next(

@@ -18,7 +18,7 @@ from tickstock_pipeline.imports.status import StatusPublisher
 from tickstock_pipeline.imports.tracker import JobTracker
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.job_progress import read_job_symbols
+from tickstock_pipeline.storage.job_progress import read_job_symbols, record_step
 from tickstock_pipeline.storage.jobs import JobState, StoredJob, end_job, read_job
 from tickstock_pipeline.storage.symbols import read_symbols
 from tickstock_pipeline.storage.universes import resolve_universe
@@ -78,6 +78,24 @@ def test_years_go_back_from_today_and_not_before_the_grid(
     job = desk.plan(**message)
 
     assert (job.status, job.first_date, job.last_date) == (JobState.QUEUED, first, last)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"end_date": "1999-12-31"},
+        {"end_date": "0001-06-01", "years": 1},
+        {"end_date": "0001-01-01", "years": 0.5},
+        {"end_date": "0050-06-01", "years": 100},
+        {"start_date": "0001-01-01", "end_date": "0001-01-02"},
+        {"start_date": "9999-12-31"},
+    ],
+)
+def test_dates_that_no_grid_has_fail_the_job_and_nothing_else(desk: Desk, message: dict[str, Any]) -> None:
+    job = desk.plan(**message)
+
+    assert job.status is JobState.FAILED
+    assert "the first year of the grid, or in the future" in (job.error_message or "")
 
 
 def test_a_file_is_imported_and_remembered_under_the_key_of_the_message(desk: Desk) -> None:
@@ -271,3 +289,13 @@ def test_what_was_cancelled_is_no_failure(desk: Desk, publisher: StatusPublisher
 
 def test_all_five_timeframes_are_the_default(desk: Desk) -> None:
     assert desk.plan().timeframes == tuple(Timeframe)
+
+
+def test_a_symbols_error_can_be_noted_whatever_is_in_it(desk: Desk) -> None:
+    desk.plan(symbols=["AAPL", "IBM"])
+
+    with desk.engine.begin() as connection:
+        record_step(connection, "j", ["AAPL", "IBM"], "ohlcv_daily", "\ud800 \0 ä")
+        found = read_job_symbols(connection, "j")
+
+    assert [symbol.errors for symbol in found] == [{"ohlcv_daily": "? \ufffd ä"}] * 2

@@ -1,9 +1,8 @@
 """Provider ``alpha_vantage`` against a local server, with everything that goes wrong; its key, which nobody sees."""
 
 import logging
-import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -27,8 +26,6 @@ from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.alpha_vantage import AlphaVantageProvider
 from tickstock_pipeline.providers.base import HistoricalProvider
-from tickstock_pipeline.providers.retries import ATTEMPTS
-from tickstock_pipeline.providers.sample import SampleProvider
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
 from tickstock_pipeline_tests.integration.providers.canned_server import (
@@ -36,14 +33,13 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CannedServer,
     CountingBudget,
     Request,
-    canned_server,
-    trickling_server,
 )
+from tickstock_pipeline_tests.integration.providers.http_contract import HttpContract
+from tickstock_pipeline_tests.integration.providers.sample_history import FIRST, LAST, NOW, raw
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 
 KEY = "K3Y0FTHEACCOUNT"
-FIRST, LAST = date(2000, 3, 1), date(2013, 3, 1)
-NOW = datetime(2013, 3, 2, 12, tzinfo=UTC)
 ZONE = "US/Eastern"
 
 # Notices as users of the service report them.
@@ -66,30 +62,6 @@ NO_KEY = "the parameter apikey is invalid or missing. Please claim your free API
 NO_SYMBOL = "Invalid API call. Please retry or visit the documentation for TIME_SERIES_DAILY."
 
 
-@pytest.fixture(autouse=True)
-def _without_pauses() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=ATTEMPTS, cap=True):
-        yield
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ReplayServer]:
-    with ReplayServer(api_key=KEY) as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ReplayServer) -> Iterator[ReplayServer]:
-    _server.requests.clear()
-    yield _server
-    _server.faults.replace([])
-
-
-@pytest.fixture
-def budget() -> CountingBudget:
-    return CountingBudget()
-
-
 def provider_of(url: str, budget: CountingBudget, *, now: datetime = NOW, key: str = KEY) -> AlphaVantageProvider:
     return AlphaVantageProvider(url, SecretStr(key), budget, 5.0, now=lambda: now)
 
@@ -97,21 +69,6 @@ def provider_of(url: str, budget: CountingBudget, *, now: datetime = NOW, key: s
 @pytest.fixture
 def provider(server: ReplayServer, budget: CountingBudget) -> HistoricalProvider:
     return provider_of(server.url, budget)
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedServer]:
-    with canned_server() as server:
-        yield server
-
-
-def raw(first: date = FIRST, last: date = LAST) -> Bars:
-    return SampleProvider().fetch_bars("AAPL", Timeframe.DAILY, first, last).bars
-
-
-def assert_same(one: Bars, other: Bars) -> None:
-    for name in ("time", "open", "high", "low", "close", "volume"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def row(price: Any = "10.0000", volume: Any = "1000") -> dict[str, Any]:
@@ -134,6 +91,11 @@ def answering(value: Any) -> Callable[[Request], Canned]:
     return lambda request: Canned.of(value)
 
 
+class TestOverHttp(HttpContract):
+    def provider_at(self, url: str, budget: CountingBudget, timeout: float) -> HistoricalProvider:
+        return AlphaVantageProvider(url, SecretStr(KEY), budget, timeout, now=lambda: NOW)
+
+
 class TestDailyBars(ProviderContract):
     symbol = "AAPL"
     timeframe = Timeframe.DAILY
@@ -153,21 +115,10 @@ class TestMinutes(ProviderContract):
     raw_close = (date(2005, 2, 25), 88.99)
 
 
-def test_a_body_that_trickles_in_is_given_up_though_it_is_never_silent() -> None:
-    with trickling_server() as url:
-        provider = AlphaVantageProvider(url, SecretStr(KEY), CountingBudget(), timeout=0.2)
-        start = time.monotonic()
-        with stamina.set_testing(True, attempts=1, cap=True), pytest.raises(ProviderUnavailableError):
-            provider.fetch_splits("AAPL")
-        elapsed = time.monotonic() - start
-
-    assert 0.8 <= elapsed < 5.0
-
-
 def test_all_years_are_the_raw_bars_in_one_request(
     server: ReplayServer, provider: AlphaVantageProvider, budget: CountingBudget
 ) -> None:
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
     assert len(server.requests) == budget.acquired == 1
     assert server.requests.all()[0].query == {
         "function": "TIME_SERIES_DAILY",
@@ -180,7 +131,7 @@ def test_the_last_hundred_sessions_need_no_premium_plan(server: ReplayServer, pr
     sessions = trading_calendar().sessions(FIRST, LAST).tolist()
     for first, size in ((sessions[-100], "compact"), (sessions[-101], "full")):
         server.requests.clear()
-        assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, first, LAST).bars, raw(first))
+        assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, first, LAST).bars, raw(first))
         assert server.requests.all()[0].query["outputsize"] == size
 
 
@@ -260,8 +211,22 @@ def test_what_a_retry_mends_is_asked_again_and_the_budget_knows(
     server: ReplayServer, provider: AlphaVantageProvider, budget: CountingBudget, fault: str
 ) -> None:
     server.faults.add(fault, symbol="AAPL", times=2)
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
     assert len(server.requests) == budget.acquired == 3
+
+
+@pytest.mark.parametrize("said", ["what\0ever\ud800\nand\x1b[31mmore", "\u202e"])
+def test_what_it_says_is_shown_as_one_line_that_can_be_seen(
+    canned: CannedServer, budget: CountingBudget, said: str
+) -> None:
+    for answer in (
+        {"Information": said},
+        daily({"2013-03-01": row()}) | {"Meta Data": {"2. Symbol": "AAPL", "5. Time Zone": said}},
+    ):
+        canned.answer = answering(answer)
+        with pytest.raises(ProviderAnswerError) as raised:
+            provider_of(canned.url, budget).fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST)
+        assert raised.value.message.isprintable()
 
 
 def test_a_month_that_fails_leaves_no_short_series(server: ReplayServer, provider: AlphaVantageProvider) -> None:
@@ -301,7 +266,7 @@ def test_rows_in_disorder_are_put_in_order(server: ReplayServer, provider: Alpha
     if fault == "out-of-order":
         # the server shuffles the values together with their dates
         fetched = fetched[np.argsort(fetched.time)]
-    assert_same(fetched, raw())
+    assert_same_bars(fetched, raw())
 
 
 def test_one_bad_bar_is_refused_and_the_others_stay(server: ReplayServer, provider: AlphaVantageProvider) -> None:
@@ -313,7 +278,7 @@ def test_one_bad_bar_is_refused_and_the_others_stay(server: ReplayServer, provid
 
 def test_fractions_of_a_share_are_rounded(server: ReplayServer, provider: AlphaVantageProvider) -> None:
     server.faults.add("fractional-volume")
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
 
 
 @pytest.mark.parametrize("name", ["Information", "Note", "Error Message"])
@@ -470,6 +435,8 @@ def test_minutes_of_something_else_are_not_trusted(
         {"symbol": "AAPL", "data": [{"effective_date": "soon", "split_factor": "2.0"}]},
         {"symbol": "AAPL", "data": [{"effective_date": "2005-02-28", "split_factor": "nan"}]},
         {"symbol": "AAPL", "data": [{"effective_date": "2005-02-28", "split_factor": "0"}]},
+        {"symbol": "AAPL", "data": [{"effective_date": "2005-02-28", "split_factor": "inf"}]},
+        {"symbol": "AAPL", "data": [{"effective_date": "None", "split_factor": "2.0"}]},
     ],
 )
 def test_a_split_that_cannot_be_read_fails_the_symbol(
@@ -480,10 +447,37 @@ def test_a_split_that_cannot_be_read_fails_the_symbol(
         provider_of(canned.url, budget).fetch_splits("AAPL")
 
 
+@pytest.mark.parametrize(
+    ("factors", "ratio"),
+    [
+        (["2.0000"], 2.0),
+        # a row that is sent twice, and what really are two
+        (["7.0000", "7.0000"], 7.0),
+        (["2.0000", "3.0000"], 6.0),
+        # four decimals are all that it gives
+        (["1.3333"], 4 / 3),
+        (["0.3333"], 1 / 3),
+        (["0.0667"], 1 / 15),
+        (["0.0286"], 1 / 35),
+        (["0.0050"], 1 / 200),
+        # of a spin-off, which is no fraction of anything
+        (["1.0461"], 1.0461),
+    ],
+)
+def test_the_splits_of_a_day_are_one_whose_ratio_is_what_was_rounded(
+    canned: CannedServer, budget: CountingBudget, factors: list[str], ratio: float
+) -> None:
+    rows = [{"effective_date": "2012-08-09", "split_factor": factor} for factor in factors]
+    canned.answer = answering({"symbol": "AAPL", "data": rows})
+
+    assert provider_of(canned.url, budget).fetch_splits("AAPL") == (Split("AAPL", date(2012, 8, 9), ratio),)
+
+
 def test_dividends_without_a_date_are_left_out_and_two_on_a_day_are_one(
     canned: CannedServer, budget: CountingBudget
 ) -> None:
     rows = [("None", "1.0"), ("2012-08-09", "2.65"), ("2012-08-09", "0.35"), ("2012-02-09", "0")]
+    rows += rows[1:2]
     canned.answer = answering(
         {"symbol": "AAPL", "data": [{"ex_dividend_date": day, "amount": amount} for day, amount in rows]}
     )

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from tickstock_pipeline.errors import RateLimitedError
 from tickstock_pipeline.providers.limits import RequestBudget, budget_of, request_budget, window_of
-from tickstock_pipeline.providers.windows import SharedWindows
+from tickstock_pipeline.providers.shared_windows import SharedWindows
 from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.settings import Settings
 

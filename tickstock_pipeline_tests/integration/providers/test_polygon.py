@@ -2,11 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from pydantic import SecretStr
 
 from tickstock_pipeline.errors import (
+    NotInPlanError,
     ProviderAnswerError,
     ProviderError,
     ProviderRefusedError,
@@ -41,9 +43,9 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CannedServer,
     CountingBudget,
     Request,
-    canned_server,
-    trickling_server,
 )
+from tickstock_pipeline_tests.integration.providers.http_contract import HttpContract
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 
 KEY = "Xq7-the-key-of-the-test"
@@ -57,39 +59,9 @@ SUMMER_MIDNIGHT_MS = 1341201600000
 MINUTE_MS = 60_000
 
 
-@pytest.fixture(autouse=True)
-def without_pauses() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=100, cap=True):
-        yield
-
-
-@pytest.fixture(scope="module")
-def running_server() -> Iterator[ReplayServer]:
-    with ReplayServer(api_key=KEY) as server:
-        yield server
-
-
-@pytest.fixture
-def server(running_server: ReplayServer) -> ReplayServer:
-    running_server.faults.clear()
-    running_server.requests.clear()
-    return running_server
-
-
-@pytest.fixture
-def budget() -> CountingBudget:
-    return CountingBudget()
-
-
 @pytest.fixture
 def polygon(server: ReplayServer, budget: CountingBudget) -> PolygonProvider:
     return PolygonProvider(base_url=server.url, api_key=SecretStr(KEY), budget=budget, timeout=5.0)
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedServer]:
-    with canned_server() as server:
-        yield server
 
 
 def on(
@@ -120,6 +92,11 @@ def daily(provider: HistoricalProvider, symbol: str = "AAPL") -> Bars:
     return provider.fetch_bars(symbol, Timeframe.DAILY, *YEAR).bars
 
 
+class TestOverHttp(HttpContract):
+    def provider_at(self, url: str, budget: CountingBudget, timeout: float) -> HistoricalProvider:
+        return PolygonProvider(url, SecretStr(KEY), budget, timeout)
+
+
 class TestContract(ProviderContract):
     symbol = "AAPL"
     timeframe = Timeframe.DAILY
@@ -148,8 +125,7 @@ def test_bars_are_those_that_the_server_was_given(polygon: PolygonProvider) -> N
     expected = SampleProvider().fetch_bars("IBM", Timeframe.DAILY, *YEAR).bars
     actual = daily(polygon, "IBM")
 
-    for name in ("time", "open", "high", "low", "close", "volume"):
-        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name))
+    assert_same_bars(actual, expected)
 
 
 def test_minutes_of_months_come_page_by_page_and_each_page_is_paid_for(
@@ -328,6 +304,71 @@ def test_a_refusal_of_one_symbol_is_its_own(polygon: PolygonProvider, server: Re
     assert len(daily(polygon)) == SESSIONS_OF_2012
 
 
+@pytest.mark.parametrize("body", [b"<html>Forbidden</html>", b"", b"{}", b"[]"])
+def test_a_refusal_that_is_not_the_providers_own_says_nothing_of_the_plan(body: bytes, canned: CannedServer) -> None:
+    canned.answer = lambda request: Canned(body, 403)
+
+    with pytest.raises(ProviderRefusedError, match="AAPL") as raised:
+        daily(on(canned))
+    # which would be remembered as years that the account cannot have
+    assert not isinstance(raised.value, NotInPlanError)
+    assert "proxy" in raised.value.advice
+
+
+@pytest.mark.parametrize("said", ["what\0ever\ud800\nand\x1b[31mmore", "\u202e"])
+@pytest.mark.parametrize("status", [200, 401, 403, 404, 400, 503])
+def test_what_it_says_is_shown_as_one_line_that_can_be_seen(canned: CannedServer, status: int, said: str) -> None:
+    canned.answer = lambda request: Canned.of({"status": said, "message": said}, status)
+
+    with pytest.raises(ProviderError) as raised:
+        daily(on(canned))
+    assert raised.value.message.isprintable()
+
+
+def test_a_plan_that_has_a_day_once_it_is_over_gives_what_comes_before_it(canned: CannedServer) -> None:
+    # New York, 2 January at 18:30, and two days later
+    evening, later = datetime(2026, 1, 2, 23, 30, tzinfo=UTC), datetime(2026, 1, 5, 5, 30, tzinfo=UTC)
+    clock = [evening]
+    said = "Attempted to request today's data before end of day. Please upgrade your plan."
+    days = {date(2025, 12, 31): 1767157200000, date(2026, 1, 2): 1767330000000}
+
+    def answer(request: Request) -> Canned:
+        first, last = (date.fromisoformat(text) for text in request.path.split("/")[-2:])
+        if last >= exchange_today(clock[0]):
+            return Canned.of({"status": "NOT_AUTHORIZED", "message": said}, 403)
+        return Canned.of(page(*(row(stamp) for day, stamp in days.items() if first <= day <= last)))
+
+    canned.answer = answer
+    provider = PolygonProvider(canned.url, SecretStr(KEY), CountingBudget(), 5.0, now=lambda: clock[0])
+    asked = date(2025, 12, 30), date(2026, 1, 2)
+
+    fetched = provider.fetch_bars("AAPL", Timeframe.DAILY, *asked)
+    assert (len(fetched.bars), fetched.ends) == (1, date(2026, 1, 1))
+    assert "2026-01-02 once it is over" in fetched.reason
+    assert len(canned.requests) == 2
+    # it has learnt that, and a day alone is not worth a request
+    assert len(provider.fetch_bars("AAPL", Timeframe.DAILY, *asked).bars) == 1
+    fetched = provider.fetch_bars("AAPL", Timeframe.DAILY, asked[1], asked[1])
+    assert (len(fetched.bars), fetched.ends) == (0, date(2026, 1, 1))
+    assert len(canned.requests) == 3
+
+    clock[0] = later
+    fetched = provider.fetch_bars("AAPL", Timeframe.DAILY, *asked)
+    assert (len(fetched.bars), fetched.ends, fetched.reason) == (2, None, "")
+
+
+def exchange_today(now: datetime) -> date:
+    return now.astimezone(ZoneInfo("America/New_York")).date()
+
+
+def test_what_the_plan_lacks_is_told_apart(canned: CannedServer) -> None:
+    said = {"status": "NOT_AUTHORIZED", "message": "Your plan doesn't include this data timeframe."}
+    canned.answer = lambda request: Canned.of(said, 403)
+
+    with pytest.raises(NotInPlanError, match="timeframe"):
+        daily(on(canned))
+
+
 def test_silence_ends_with_the_timeout(server: ReplayServer) -> None:
     server.faults.add("hang", times=None)
     provider = PolygonProvider(base_url=server.url, api_key=SecretStr(KEY), budget=CountingBudget(), timeout=0.2)
@@ -359,17 +400,6 @@ def test_a_body_that_ends_early_is_given_up(canned: CannedServer) -> None:
 
     with pytest.raises(ProviderUnavailableError, match="cut"):
         daily(on(canned, timeout=0.2))
-
-
-def test_a_body_that_trickles_in_is_given_up_though_it_is_never_silent() -> None:
-    with trickling_server() as url:
-        provider = PolygonProvider(url, SecretStr(KEY), CountingBudget(), timeout=0.2)
-        start = time.monotonic()
-        with stamina.set_testing(True, attempts=1, cap=True), pytest.raises(ProviderUnavailableError):
-            daily(provider)
-        elapsed = time.monotonic() - start
-
-    assert 0.8 <= elapsed < 5.0
 
 
 def test_everybody_waits_as_long_as_the_provider_asks(
@@ -523,7 +553,13 @@ def test_pages_are_followed_below_a_base_url_with_a_path(canned: CannedServer) -
     assert canned.requests[1].path == urlsplit(second).path
 
 
-@pytest.mark.parametrize("broken", [{}, {"t": WINTER_MIDNIGHT_MS}, row([1]), row(WINTER_MIDNIGHT_MS, "ten\0"), 7, None])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *({}, {"t": WINTER_MIDNIGHT_MS}, row([1]), 7, None),
+        *(row(WINTER_MIDNIGHT_MS, price) for price in ("ten\0", "10.0", True)),
+    ],
+)
 def test_a_row_that_is_not_numbers_is_refused_by_itself(broken: object, canned: CannedServer) -> None:
     canned.answer = lambda request: Canned.of(page(row(WINTER_MIDNIGHT_MS), broken, row(SUMMER_MIDNIGHT_MS)))
     fetched = on(canned).fetch_bars("AAPL", Timeframe.DAILY, *YEAR)
@@ -652,6 +688,19 @@ def test_dividends_of_a_day_are_added_up_and_other_currencies_left_out(canned: C
     )
 
     assert on(canned).fetch_dividends("AAPL") == (Dividend("AAPL", date(2020, 2, 7), 0.30000000000000004),)
+
+
+def test_facts_that_are_sent_twice_count_once_and_splits_of_a_day_are_one(canned: CannedServer) -> None:
+    def facts(id_: str, split_to: int, kind: str) -> dict[str, Any]:
+        dividend = {"ex_dividend_date": "2020-12-09", "cash_amount": 0.5, "dividend_type": kind, "currency": "USD"}
+        split = {"execution_date": "2020-12-09", "split_from": 2, "split_to": split_to}
+        return {"id": id_, "ticker": "AAPL", **dividend, **split}
+
+    rows = [facts("1", 4, "CD"), facts("2", 4, "CD"), facts("3", 3, "SC"), facts("4", 4, "SC")]
+    canned.answer = lambda request: Canned.of({"status": "OK", "results": rows})
+
+    assert on(canned).fetch_dividends("AAPL") == (Dividend("AAPL", date(2020, 12, 9), 1.0),)
+    assert on(canned).fetch_splits("AAPL") == (Split("AAPL", date(2020, 12, 9), 3.0),)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """In which phase Polygon says the market is, asked of the local server."""
 
 from datetime import date
+from typing import Any
 
 import numpy as np
+import pytest
 from pydantic import SecretStr
 
 from tickstock_pipeline.market.bar import Bars
@@ -13,6 +15,7 @@ from tickstock_pipeline.providers.registry import market_question
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
 from tickstock_pipeline.settings import Settings
+from tickstock_pipeline_tests.integration.providers.canned_server import Canned, CannedServer, CountingBudget
 
 
 def test_the_phase_is_that_of_the_markets_time(settings: Settings) -> None:
@@ -31,6 +34,13 @@ def test_a_server_that_does_not_answer_says_nothing(settings: Settings) -> None:
         url = server.url
 
     assert polygon_market(url, SecretStr("key"), request_budget(settings, "polygon", None, 0, 0))() == ""
+
+
+@pytest.mark.parametrize("answer", [[], "open", None, {"exchanges": 1}, {"market": None}, {"market": ["open"]}])
+def test_an_answer_that_is_none_ends_nothing(canned: CannedServer, budget: CountingBudget, answer: Any) -> None:
+    canned.answer = lambda request: Canned.of(answer)
+
+    assert polygon_market(canned.url, SecretStr("key"), budget)() == ""
 
 
 def test_without_a_key_nobody_is_asked(settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -36,57 +36,18 @@ from tickstock_pipeline_tests.integration.providers.canned_server import (
     CannedServer,
     CountingBudget,
     Request,
-    canned_server,
 )
+from tickstock_pipeline_tests.integration.providers.http_contract import HttpContract
+from tickstock_pipeline_tests.integration.providers.sample_history import FIRST, LAST, NOW, raw
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 
-FIRST, LAST = date(2000, 3, 1), date(2013, 3, 1)
-NOW = datetime(2013, 3, 2, 12, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
-
-
-@pytest.fixture(autouse=True)
-def _without_pauses() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=ATTEMPTS, cap=True):
-        yield
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ReplayServer]:
-    with ReplayServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(_server: ReplayServer) -> Iterator[ReplayServer]:
-    _server.requests.clear()
-    yield _server
-    _server.faults.replace([])
-
-
-@pytest.fixture
-def budget() -> CountingBudget:
-    return CountingBudget()
 
 
 @pytest.fixture
 def provider(server: ReplayServer, budget: CountingBudget) -> HistoricalProvider:
     return YahooProvider(server.url, budget, 5.0, now=lambda: NOW)
-
-
-@pytest.fixture
-def canned() -> Iterator[CannedServer]:
-    with canned_server() as server:
-        yield server
-
-
-def raw(first: date = FIRST, last: date = LAST) -> Bars:
-    return SampleProvider().fetch_bars("AAPL", Timeframe.DAILY, first, last).bars
-
-
-def assert_same(one: Bars, other: Bars) -> None:
-    for name in ("time", "open", "high", "low", "close", "volume"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def unix(day: date, hour: int = 9, minute: int = 30, second: int = 0) -> int:
@@ -132,6 +93,13 @@ def split_event(day: date, numerator: float, denominator: float = 1) -> dict[str
     return {str(unix(day)): {"date": unix(day), "numerator": numerator, "denominator": denominator}}
 
 
+class TestOverHttp(HttpContract):
+    deadline_in_timeouts = 1
+
+    def provider_at(self, url: str, budget: CountingBudget, timeout: float) -> HistoricalProvider:
+        return YahooProvider(url, budget, timeout, now=lambda: NOW)
+
+
 class TestDailyBars(ProviderContract):
     symbol = "AAPL"
     timeframe = Timeframe.DAILY
@@ -156,7 +124,7 @@ class TestMinutes(ProviderContract):
 
 
 def test_ten_years_with_splits_are_the_raw_bars_to_the_last_bit(provider: YahooProvider) -> None:
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
 
 
 def test_bars_splits_and_dividends_are_one_request(
@@ -180,7 +148,7 @@ def test_history_is_asked_for_again_after_a_minute(server: ReplayServer, budget:
 
 def test_a_split_after_the_range_counts(provider: YahooProvider) -> None:
     year = (date(2004, 1, 1), date(2004, 12, 31))
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, *year).bars, raw(*year))
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, *year).bars, raw(*year))
 
 
 def test_minutes_come_in_requests_of_seven_days_and_reach_29(
@@ -244,7 +212,7 @@ def test_several_threads_get_what_one_gets(server: ReplayServer, budget: Countin
 
     with ThreadPoolExecutor(provider.concurrency) as pool:
         for symbol, bars in zip(symbols, pool.map(fetch, symbols), strict=True):
-            assert_same(bars, SampleProvider().fetch_bars(symbol, Timeframe.DAILY, FIRST, LAST).bars)
+            assert_same_bars(bars, SampleProvider().fetch_bars(symbol, Timeframe.DAILY, FIRST, LAST).bars)
 
 
 def test_two_servers_in_one_process_do_not_mix(server: ReplayServer, canned: CannedServer) -> None:
@@ -281,7 +249,7 @@ def test_what_a_retry_mends_is_asked_again_and_the_budget_knows(
     server: ReplayServer, provider: YahooProvider, budget: CountingBudget, fault: str
 ) -> None:
     server.faults.add(fault, symbol="AAPL", times=2)
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
     assert len(server.requests) == budget.acquired == 3
 
 
@@ -307,6 +275,22 @@ def test_retry_after_pauses_everybody_on_the_account(
     assert budget.now >= 7.0
 
 
+@pytest.mark.parametrize("said", ["what\0ever\ud800\nand\x1b[31mmore", "\u202e"])
+def test_what_it_says_is_shown_as_one_line_that_can_be_seen(
+    canned: CannedServer, budget: CountingBudget, said: str
+) -> None:
+    for answer in (
+        {"chart": {"result": None, "error": {"code": said, "description": said}}},
+        chart([unix(LAST)], [1.0], exchangeTimezoneName=said),
+        chart([unix(LAST)], [1.0], symbol=said),
+        chart([unix(LAST)], [1.0], interval=said),
+    ):
+        canned.answer = answering(answer)
+        with pytest.raises(ProviderError) as raised:
+            YahooProvider(canned.url, budget, 5.0, now=lambda: NOW).fetch_splits("AAPL")
+        assert raised.value.message.isprintable()
+
+
 def test_a_silent_server_is_given_up_after_the_timeout(server: ReplayServer, budget: CountingBudget) -> None:
     server.faults.add("hang", times=None)
     with (
@@ -325,7 +309,7 @@ def test_nobody_listening_is_no_answer(budget: CountingBudget) -> None:
 @pytest.mark.parametrize("fault", ["duplicates", "out-of-order", "gzip"])
 def test_rows_in_disorder_are_put_in_order(server: ReplayServer, provider: YahooProvider, fault: str) -> None:
     server.faults.add(fault)
-    assert_same(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
+    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
 
 
 def test_one_bad_bar_is_refused_and_the_others_stay(server: ReplayServer, provider: YahooProvider) -> None:

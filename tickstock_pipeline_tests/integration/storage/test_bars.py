@@ -9,12 +9,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tickstock_pipeline.market.bar import Bars, RefusedBar
+from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.storage.bars import WriteCounts, read_bars, record_refused, write_bars
+from tickstock_pipeline.storage.bars import WriteCounts, read_bars, write_bars
 from tickstock_pipeline.storage.ledger import read_ledger
-
-EQUAL = ("time", "open", "high", "low", "close", "volume")
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 
 
 def bars(symbol: str, timeframe: Timeframe, times: list[str], close: list[float] | None = None) -> Bars:
@@ -40,9 +39,7 @@ def test_bars_come_back_as_they_were_written(engine: sa.Engine, timeframe: Timef
         stored = read_bars(connection, timeframe, ["B", "A-ä", "none", "B"])
     assert list(stored) == ["B", "A-ä"]
     for expected in written:
-        for name in EQUAL:
-            assert getattr(stored[expected.symbol], name).tolist() == getattr(expected, name).tolist()
-            assert getattr(stored[expected.symbol], name).dtype == getattr(expected, name).dtype
+        assert_same_bars(stored[expected.symbol], expected)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -199,16 +196,3 @@ def test_a_foreign_writer_cannot_store_an_impossible_bar(engine: sa.Engine, time
     statement = f"INSERT INTO ohlcv_{timeframe} VALUES ('X', '2013-01-02', {values})"
     with engine.begin() as connection, pytest.raises(sa.exc.IntegrityError):
         connection.execute(sa.text(statement))
-
-
-def test_the_same_refused_bar_is_quarantined_once(engine: sa.Engine) -> None:
-    raw: dict[str, object] = {"o": float("nan"), "name": "a\x00b", "when": date(2013, 1, 2), "n": np.float64(1.5)}
-    refused = RefusedBar("X", Timeframe.DAILY, "2013-01-02", "high is below low", raw)
-    other = RefusedBar("X", Timeframe.DAILY, "2013-01-02", "volume is negative", raw)
-    with engine.begin() as connection:
-        assert record_refused(connection, [refused, refused], "sample") == 1
-        assert record_refused(connection, [refused, other], "sample") == 1
-        assert record_refused(connection, [refused], "another") == 1
-        assert record_refused(connection, [], "sample") == 0
-        stored = connection.execute(sa.text("SELECT raw FROM quarantined_bars LIMIT 1")).scalar()
-    assert stored == {"o": "nan", "name": "a\ufffdb", "when": "2013-01-02", "n": 1.5}

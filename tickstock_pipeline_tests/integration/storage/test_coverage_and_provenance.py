@@ -172,6 +172,18 @@ def test_a_failure_leaves_what_was_asked_and_given_before(engine: sa.Engine) -> 
     }
 
 
+def test_whatever_a_provider_has_said_can_be_stored_and_harms_no_other_symbol(engine: sa.Engine) -> None:
+    said = "\ud800 \0 ä"
+    rows = [Provenance(symbol, Timeframe.DAILY, 2013, "other", "failed", 0, error=said, reason=said) for symbol in "AB"]
+    with engine.begin() as connection:
+        record_failures(connection, rows)
+        found = read_provenance(connection, Timeframe.DAILY)
+        assert [row.error for row in found.values()] == ["? \ufffd ä"] * 2
+        record_provenance(connection, rows)
+        found = read_provenance(connection, Timeframe.DAILY)
+        assert [(row.error, row.reason) for row in found.values()] == [("? \ufffd ä",) * 2] * 2
+
+
 def test_provenance_is_replaced_and_read_back(engine: sa.Engine) -> None:
     failed = Provenance("A", Timeframe.DAILY, 2013, "sample", "failed", n_bars=0, error="no answer")
     complete = Provenance(

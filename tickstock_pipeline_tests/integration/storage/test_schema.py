@@ -4,19 +4,24 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy.dialects.postgresql.base import ischema_names
 
+from tickstock_pipeline.batch.outcome import ledger_facts
 from tickstock_pipeline.errors import DatabaseLoginError, DatabaseUnreachableError, SchemaVersionError
+from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.patterns.defaults import DEFAULT_PATTERNS
 from tickstock_pipeline.storage import schema
 from tickstock_pipeline.storage.all_tables import METADATA
 from tickstock_pipeline.storage.counts import row_counts
 from tickstock_pipeline.storage.definitions import read_definitions
 from tickstock_pipeline.storage.engine import create_engine
+from tickstock_pipeline.storage.ledger import read_ledger
+from tickstock_pipeline.storage.quality import series_extents
 from tickstock_pipeline.storage.tables import TransactionId
 
 
@@ -142,6 +147,26 @@ def test_tables_are_created_in_public_whatever_the_search_path(
     inspector = sa.inspect(empty_engine)
     assert "ohlcv_daily" in inspector.get_table_names(schema="public")
     assert inspector.get_table_names(schema="dagster") == []
+
+
+def test_dates_are_the_same_whatever_the_time_zone_of_the_server(engine: sa.Engine, database_url: str) -> None:
+    day, minute = np.datetime64("2013-03-01", "us"), np.datetime64("2013-03-01T14:30", "us")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO ohlcv_daily VALUES ('A', '2013-03-01', 1, 1, 1, 1, 1)")
+        connection.exec_driver_sql("INSERT INTO ohlcv_1min VALUES ('A', '2013-03-01 14:30Z', 1, 1, 1, 1, 1)")
+        connection.exec_driver_sql(f"ALTER DATABASE {engine.url.database} SET timezone TO 'America/New_York'")
+    elsewhere = create_engine(database_url)
+    try:
+        with elsewhere.connect() as connection:
+            assert series_extents(connection, Timeframe.DAILY) == {"A": (1, day, day)}
+            assert series_extents(connection, Timeframe.MINUTE) == {"A": (1, minute, minute)}
+            (row,) = read_ledger(connection, Timeframe.DAILY)
+            assert ledger_facts(row) == {"bars": 1, "first_bar": "2013-03-01", "last_bar": "2013-03-01"}
+            # also after what the pool does between two uses
+            connection.rollback()
+            assert connection.scalar(sa.text("SHOW timezone")) == "UTC"
+    finally:
+        elsewhere.dispose()
 
 
 def test_a_server_that_does_not_answer_is_named_without_the_password() -> None:

@@ -1,19 +1,16 @@
 """Live and batch end in the same tables, whatever order the bars come in."""
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tickstock_pipeline.market.bar import Bars, joined
 from tickstock_pipeline.messaging.bar_stream import BarStream
-from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline_tests.integration.streaming.as_batch import (
     NOTHING_LEFT,
     analyse_as_batch,
@@ -24,15 +21,8 @@ from tickstock_pipeline_tests.integration.streaming.as_batch import (
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, until_idle
 
 
-@pytest.fixture
-def batch_engine(second_database_url: str) -> Iterator[sa.Engine]:
-    engine = create_engine(second_database_url)
-    yield engine
-    engine.dispose()
-
-
 def test_minutes_in_order_over_a_weekend_end_as_in_batch(
-    engine: sa.Engine, batch_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
+    engine: sa.Engine, second_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
 ) -> None:
     series = [minutes(symbol, "2026-02-26", "2026-03-03", missing=0.3) for symbol in ("AAPL", "MSFT")]
     worker = make_worker()
@@ -43,8 +33,8 @@ def test_minutes_in_order_over_a_weekend_end_as_in_batch(
     until_idle(worker)
     worker.desk.open_periods.grace_s = 0.0
     until_idle(worker)
-    analyse_as_batch(batch_engine, series)
-    assert_same(contents(engine), contents(batch_engine))
+    analyse_as_batch(second_engine, series)
+    assert_same(contents(engine), contents(second_engine))
     assert left_for_batch(engine) == NOTHING_LEFT
 
 
@@ -76,7 +66,7 @@ def around_a_weekend(symbol: str, seed: int) -> Bars:
 )
 @given(arrivals=_ARRIVALS)
 def test_late_corrected_and_repeated_bars_in_any_order_end_as_in_batch(
-    engine: sa.Engine, batch_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker, arrivals: dict[str, Any]
+    engine: sa.Engine, second_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker, arrivals: dict[str, Any]
 ) -> None:
     run = next(_RUNS)
     random = np.random.default_rng(arrivals["seed"])
@@ -115,6 +105,6 @@ def test_late_corrected_and_repeated_bars_in_any_order_end_as_in_batch(
         )
         for bars in series
     ]
-    analyse_as_batch(batch_engine, as_sent)
-    assert_same(contents(engine, f"R{run}"), contents(batch_engine, f"R{run}"))
+    analyse_as_batch(second_engine, as_sent)
+    assert_same(contents(engine, f"R{run}"), contents(second_engine, f"R{run}"))
     assert left_for_batch(engine) == NOTHING_LEFT

@@ -13,7 +13,6 @@ from psycopg2.extras import execute_values
 from tickstock_pipeline.market.bar import Bars, joined
 from tickstock_pipeline.messaging.bar_event import LiveBar
 from tickstock_pipeline.messaging.bar_stream import VIA_DATABASE, BarStream
-from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline_tests.integration.streaming.as_batch import (
     NOTHING_LEFT,
     analyse_as_batch,
@@ -32,13 +31,6 @@ CHANNELS = (
     "tickstock:events:analysis_complete",
     "tickstock_data",
 )
-
-
-@pytest.fixture
-def batch_engine(second_database_url: str) -> Iterator[sa.Engine]:
-    engine = create_engine(second_database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -104,7 +96,7 @@ def test_inserted_minutes_are_analysed_at_once_and_published_but_not_as_bars_of_
 
 
 def test_inserted_and_changed_minutes_end_as_in_batch(
-    engine: sa.Engine, batch_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker, store: Store
+    engine: sa.Engine, second_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker, store: Store
 ) -> None:
     days = [minutes("AAPL", "2026-02-27", "2026-02-27"), minutes("AAPL", "2026-03-02", "2026-03-02", seed=2)]
     series = [joined([days[0][-70:], days[1][:65]]), minutes("MSFT", "2026-03-02", "2026-03-02")[:65]]
@@ -136,8 +128,8 @@ def test_inserted_and_changed_minutes_end_as_in_batch(
     worker.desk.open_periods.grace_s = 0.0
     until_idle(worker)
     assert [row[1:] for row in coverage(engine)] == [(135, None), (65, None)]
-    analyse_as_batch(batch_engine, series)
-    assert_same(contents(engine), contents(batch_engine))
+    analyse_as_batch(second_engine, series)
+    assert_same(contents(engine), contents(second_engine))
     for timeframe in ("1min", "hourly", "daily"):
         assert left_for_batch(engine)[f"analysis {timeframe}"] == []
 

@@ -1,9 +1,7 @@
 """What goes wrong with one symbol, one message or one analysis stays there."""
 
 import json
-from collections.abc import Iterator
 
-import pytest
 import redis
 import sqlalchemy as sa
 
@@ -11,7 +9,6 @@ from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_event import encode
 from tickstock_pipeline.messaging.bar_stream import BAR_FIELD, BarStream, shard_of, trim
 from tickstock_pipeline.messaging.channels import bar_stream
-from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.ledger import lock_inputs
 from tickstock_pipeline.streaming.breaker import Limits
 from tickstock_pipeline_tests.integration.streaming.as_batch import analyse_as_batch, contents
@@ -216,15 +213,8 @@ def test_a_stream_is_trimmed_below_the_lowest_pending_and_the_first_undelivered_
     assert [entry_id for entry_id, _ in client.xrange(name)] == ids[4:]
 
 
-@pytest.fixture
-def batch_engine(second_database_url: str) -> Iterator[sa.Engine]:
-    engine = create_engine(second_database_url)
-    yield engine
-    engine.dispose()
-
-
 def test_a_split_in_the_middle_of_a_session_ends_as_in_batch(
-    engine: sa.Engine, batch_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
+    engine: sa.Engine, second_engine: sa.Engine, stream: BarStream, make_worker: MakeWorker
 ) -> None:
     bars = minutes("AAPL", "2026-02-27", "2026-03-02")
     insert = sa.text("INSERT INTO splits (symbol, ex_date, ratio) VALUES ('AAPL', '2026-03-02', 4)")
@@ -238,10 +228,10 @@ def test_a_split_in_the_middle_of_a_session_ends_as_in_batch(
     until_idle(worker)
     worker.desk.open_periods.grace_s = 0.0
     until_idle(worker)
-    with batch_engine.begin() as connection:
+    with second_engine.begin() as connection:
         connection.execute(insert)
-    analyse_as_batch(batch_engine, [bars[:600]])
-    live_tables, batch_tables = contents(engine), contents(batch_engine)
+    analyse_as_batch(second_engine, [bars[:600]])
+    live_tables, batch_tables = contents(engine), contents(second_engine)
     for name in ("ohlcv_1min", "ohlcv_hourly", "ohlcv_daily"):
         assert live_tables[name] == batch_tables[name]
     monday = [row for row in live_tables["bar_indicators"] if row[2].day == 2 and row[1] == "1min"]

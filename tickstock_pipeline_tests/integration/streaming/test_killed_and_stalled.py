@@ -14,7 +14,6 @@ import redis
 import sqlalchemy as sa
 
 from tickstock_pipeline.messaging.bar_stream import BarStream
-from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline_tests.integration.streaming.as_batch import (
     NOTHING_LEFT,
     analyse_as_batch,
@@ -84,7 +83,7 @@ def stuck_in_a_batch(engine: sa.Engine, stream: BarStream, bars: list[Any], hold
 
 def test_a_killed_workers_batch_is_finished_by_its_successor(
     engine: sa.Engine,
-    second_database_url: str,
+    second_engine: sa.Engine,
     stream: BarStream,
     start_worker: StartWorker,
     make_worker: MakeWorker,
@@ -109,11 +108,9 @@ def test_a_killed_workers_batch_is_finished_by_its_successor(
     until_idle(second)
     second.desk.open_periods.grace_s = 0.0
     until_idle(second)
-    batch_engine = create_engine(second_database_url)
-    analyse_as_batch(batch_engine, series)
-    assert_same(contents(engine), contents(batch_engine))
+    analyse_as_batch(second_engine, series)
+    assert_same(contents(engine), contents(second_engine))
     assert left_for_batch(engine) == NOTHING_LEFT
-    batch_engine.dispose()
 
 
 def test_a_stalled_worker_is_replaced_within_ten_seconds_and_cannot_commit_afterwards(

@@ -160,6 +160,8 @@ def test_unknown_keys_are_ignored_and_not_kept() -> None:
         ({"years": "two"}, "years is 'two'"),
         ({"years": True}, "years is True"),
         ({"start_date": "yesterday"}, "start_date is 'yesterday', not a date"),
+        ({"start_date": "2024-01-311"}, "start_date is '2024-01-311', not a date"),
+        ({"end_date": "2024-01-31; DROP TABLE"}, "end_date is '2024-01-31; DROP TABLE', not a date"),
         ({"start_date": "2024-01-02", "end_date": "2024-01-01"}, "start_date is after end_date"),
         ({"include_ohlcv": "false"}, "include_ohlcv is 'false', not true or false"),
         ({"run_analysis_after_import": 1}, "run_analysis_after_import is 1"),

@@ -14,6 +14,7 @@ from tickstock_pipeline.market.aggregation import closed, roll_up
 from tickstock_pipeline.market.bar import Bars, empty_bars
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 
 CALENDAR = trading_calendar()
 SESSIONS = CALENDAR.sessions(date(2012, 1, 1), date(2014, 12, 31))
@@ -38,13 +39,6 @@ def bars_at(timeframe: Timeframe, time: np.ndarray, seed: int = 0) -> Bars:
 def minutes_of(day: str, first: str, last: str) -> np.ndarray:
     start, stop = np.datetime64(f"{day}T{first}", "us"), np.datetime64(f"{day}T{last}", "us")
     return np.arange(start, stop + np.timedelta64(1, "m"), np.timedelta64(1, "m"))
-
-
-def assert_same(left: Bars, right: Bars) -> None:
-    assert (left.symbol, left.timeframe) == (right.symbol, right.timeframe)
-    for name in ("time", "open", "high", "low", "close", "volume"):
-        np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
-        assert getattr(left, name).dtype == getattr(right, name).dtype
 
 
 def joined(parts: list[Bars]) -> Bars:
@@ -84,7 +78,7 @@ def test_roll_up_of_two_parts_that_meet_at_a_border_is_that_of_the_whole(
     whole = roll_up(days, into, CALENDAR)
     border = data.draw(st.sampled_from(whole.time.tolist()))
     cut = int(np.searchsorted(days.time, np.datetime64(border, "us"), side="right"))
-    assert_same(joined([roll_up(part, into, CALENDAR) for part in (days[:cut], days[cut:])]), whole)
+    assert_same_bars(joined([roll_up(part, into, CALENDAR) for part in (days[:cut], days[cut:])]), whole)
 
 
 @given(some_days.filter(len), coarser)
@@ -92,7 +86,7 @@ def test_every_coarse_bar_is_made_of_the_days_of_its_period_alone(days: Bars, in
     for position, key in enumerate(roll_up(days, into, CALENDAR).time):
         ending = CALENDAR.week_ending if into is Timeframe.WEEKLY else CALENDAR.month_ending
         own = days[ending(days.time).astype("datetime64[us]") == key]
-        assert_same(roll_up(own, into, CALENDAR), roll_up(days, into, CALENDAR)[position : position + 1])
+        assert_same_bars(roll_up(own, into, CALENDAR), roll_up(days, into, CALENDAR)[position : position + 1])
 
 
 @pytest.mark.parametrize("into", [Timeframe.WEEKLY, Timeframe.MONTHLY])
@@ -181,7 +175,7 @@ def test_hour_without_a_trade_has_no_bar() -> None:
 @pytest.mark.parametrize("day", ["2013-03-29", "2013-03-30"])
 def test_minutes_of_a_day_that_does_not_trade_make_no_bar(day: str, into: Timeframe) -> None:
     minutes = bars_at(Timeframe.MINUTE, minutes_of(day, "14:30", "15:00"))
-    assert_same(roll_up(minutes, into, CALENDAR), empty_bars("TEST", into))
+    assert_same_bars(roll_up(minutes, into, CALENDAR), empty_bars("TEST", into))
 
 
 @pytest.mark.parametrize(

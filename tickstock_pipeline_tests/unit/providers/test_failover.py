@@ -20,7 +20,8 @@ from tickstock_pipeline.market.adjustment import Dividend, Split
 from tickstock_pipeline.market.bar import empty_bars
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import FetchedBars, HistoricalProvider, Listing
-from tickstock_pipeline.providers.failover import FAILURES_IN_A_ROW, FIRST_REST, LONGEST_REST, FailoverProvider
+from tickstock_pipeline.providers.failover import FailoverProvider
+from tickstock_pipeline.providers.failover_member import FAILURES_IN_A_ROW, FIRST_REST, LONGEST_REST
 from tickstock_pipeline.providers.sample import SampleProvider
 from tickstock_pipeline_tests.unit.providers.contract import ProviderContract
 

@@ -55,6 +55,18 @@ def most_in(times: Sequence[float], seconds: float) -> int:
     return max(sum(first <= time <= first + seconds for time in times) for first in times)
 
 
+@pytest.mark.parametrize("nonsense", [1.7e12, 1e300])
+def test_a_provider_cannot_hold_up_an_account_for_ever(nonsense: float) -> None:
+    clock = Clock()
+    tested = budget(clock, longest_wait=1e9)
+
+    tested.penalise(nonsense)
+    tested.acquire()
+
+    # a day that has an hour more
+    assert clock.now - 1000.0 == 25 * 3600
+
+
 def test_never_one_request_over_and_little_time_lost() -> None:
     clock = Clock()
     times = times_of(clock, budget(clock, RateLimitItemPerMinute(5)), 100)

@@ -12,6 +12,7 @@ from tickstock_pipeline.market.bar import Bars, refusal_reasons
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.replay.bridge import Whole, minutes_from_days, parts_of
+from tickstock_pipeline_tests.same_bars import assert_same_bars
 
 CALENDAR = trading_calendar()
 # The second and third are half days: the Fridays after Thanksgiving and Christmas Eve of 2012.
@@ -48,12 +49,6 @@ def daily_bars(found: list[Day], symbol: str = "AAPL") -> Bars:
     return Bars(symbol, Timeframe.DAILY, time, *columns[:4], columns[4].astype(np.int64))
 
 
-def assert_same(one: Bars, other: Bars) -> None:
-    assert (one.symbol, one.timeframe) == (other.symbol, other.timeframe)
-    for name in ("time", "open", "high", "low", "close", "volume"):
-        assert getattr(one, name).tolist() == getattr(other, name).tolist(), name
-
-
 def in_ticks(bars: Bars, ticks_per_unit: int) -> bool:
     prices = np.concatenate((bars.open, bars.high, bars.low, bars.close))
     return bool((np.rint(prices * ticks_per_unit) / ticks_per_unit == prices).all())
@@ -65,7 +60,7 @@ def test_minutes_roll_up_to_exactly_their_days(found: list[Day], seed: int, trad
     daily = daily_bars(found)
     minutes = minutes_from_days(daily, CALENDAR, seed=seed, trading_share=trading_share)
 
-    assert_same(roll_up(minutes, Timeframe.DAILY, CALENDAR), daily)
+    assert_same_bars(roll_up(minutes, Timeframe.DAILY, CALENDAR), daily)
     assert set(refusal_reasons(minutes.open, minutes.high, minutes.low, minutes.close, minutes.volume * 1.0)) == {""}
     assert CALENDAR.in_session(Timeframe.MINUTE, minutes.time).all()
     assert in_ticks(minutes, 100)
@@ -77,7 +72,7 @@ def test_prices_that_are_no_whole_cents_are_kept_to_the_last_bit(day: Day, seed:
     daily = daily_bars([day])
     minutes = minutes_from_days(daily, CALENDAR, seed=seed)
 
-    assert_same(roll_up(minutes, Timeframe.DAILY, CALENDAR), daily)
+    assert_same_bars(roll_up(minutes, Timeframe.DAILY, CALENDAR), daily)
     assert set(refusal_reasons(minutes.open, minutes.high, minutes.low, minutes.close, minutes.volume * 1.0)) == {""}
 
 
@@ -116,7 +111,7 @@ def test_a_half_day_has_210_minutes_and_a_whole_one_390() -> None:
 def test_the_same_minutes_come_out_of_any_range() -> None:
     daily = daily_bars([Day(10.0, 11.0, 9.0, 10.5, 10**6)] * 5)
 
-    assert_same(minutes_from_days(daily[3:4], CALENDAR), minutes_from_days(daily, CALENDAR)[-780:-390])
+    assert_same_bars(minutes_from_days(daily[3:4], CALENDAR), minutes_from_days(daily, CALENDAR)[-780:-390])
 
 
 @pytest.mark.parametrize(("symbol", "seed"), [("MSFT", 0), ("AAPL", 1)])
