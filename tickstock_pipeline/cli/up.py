@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from tickstock_pipeline.cli.patterns import patterns_table
 from tickstock_pipeline.cli.terminal import err, print_result
-from tickstock_pipeline.runtime.orchestrator import BackfillProgress
+from tickstock_pipeline.runtime.backfill_progress import BackfillProgress
 from tickstock_pipeline.runtime.up import RunningPipeline, import_and_analyse, running_pipeline, start_live_path
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
