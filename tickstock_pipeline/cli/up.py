@@ -48,6 +48,8 @@ def up(
 
     What is done already is not done again: a second start takes seconds.
     """
+    if once and live:
+        raise typer.BadParameter("choose one of them: live bars come until Ctrl-C", param_hint="--once, --live")
     settings = Settings.load(**({} if port is None else {"web_port": port}))
     started = time.monotonic()
     with _stopped_by_signals(), _Progress(started) as announcer:
