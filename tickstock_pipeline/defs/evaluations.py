@@ -11,6 +11,11 @@ from typing import Literal
 import dagster as dg
 import numpy as np
 
+# not exported; without it the UI takes a check as not evaluated if another run materialised since this one was planned
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+
 from tickstock_pipeline.batch.analysis import stale_partitions
 from tickstock_pipeline.batch.assets import bars_asset, patterns_asset
 from tickstock_pipeline.batch.completeness import completeness, totals
@@ -75,9 +80,20 @@ def evaluate_planned(
                 name,
                 found.passed,
                 metadata=found.metadata,
+                target_materialization_data=_newest_materialisation(context.instance, key.asset_key),
                 severity=found.severity,
                 description=found.description,
             )
+
+
+def _newest_materialisation(
+    instance: dg.DagsterInstance, asset: dg.AssetKey
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    for newest in instance.fetch_materializations(asset, limit=1).records:
+        return AssetCheckEvaluationTargetMaterializationData(
+            storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp
+        )
+    return None
 
 
 def partitions_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[Partition] | None:

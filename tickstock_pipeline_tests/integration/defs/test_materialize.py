@@ -218,6 +218,8 @@ def test_the_checks_of_a_run_that_fails_tell_of_the_bars_and_not_of_the_run(inst
         dg.AssetCheckSeverity.WARN,
     )
     assert set(completeness.metadata["gaps"].value) == {"AAA", "BBB"}
+    (newest,) = instance.fetch_materializations(dg.AssetKey("ohlcv_daily"), limit=1).records
+    assert completeness.target_materialization_data.storage_id == newest.storage_id
 
 
 def test_a_timeframe_that_the_provider_lacks_is_an_empty_answer(instance):
