@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from tickstock_pipeline.cli.patterns import patterns_table
 from tickstock_pipeline.cli.terminal import err, print_result
 from tickstock_pipeline.runtime.backfill_progress import BackfillProgress
+from tickstock_pipeline.runtime.ports import http_url
 from tickstock_pipeline.runtime.up import RunningPipeline, import_and_analyse, running_pipeline, start_live_path
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
@@ -64,8 +65,9 @@ def up(
                     return
                 if live or (live is None and pipeline.settings.live != "none"):
                     start_live_path(pipeline, announcer)
-                    gateway = f"{pipeline.settings.gateway_host}:{pipeline.settings.gateway_port}"
-                    err.print(f"\n  Live      tickstock monitor --watch; ws://{gateway}/patterns/realtime")
+                    gateway = http_url(pipeline.settings.gateway_host, pipeline.settings.gateway_port)
+                    socket = gateway.replace("http", "ws", 1)
+                    err.print(f"\n  Live      tickstock monitor --watch; {socket}/patterns/realtime")
                 err.print("\nRunning. [bold]Ctrl-C[/] stops everything.")
                 pipeline.wait()
         except KeyboardInterrupt:
