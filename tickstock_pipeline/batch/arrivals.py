@@ -36,14 +36,14 @@ IsBusy = Callable[[str, Partition], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """Which partitions there can be."""
+class GridYears:
+    """The years of which there can be partitions, both included."""
 
-    first_year: int
-    last_year: int
+    first: int
+    last: int
 
     def __contains__(self, partition: Partition) -> bool:
-        return self.first_year <= partition.year <= self.last_year
+        return self.first <= partition.year <= self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Plan:
 
 
 def plan_arrivals(
-    connection: sa.Connection, changes: Sequence[ChangedBars], session: date, grid: Grid, is_busy: IsBusy
+    connection: sa.Connection, changes: Sequence[ChangedBars], session: date, grid: GridYears, is_busy: IsBusy
 ) -> Plan:
     """What ``changes`` call for.
 
@@ -96,7 +96,9 @@ def plan_arrivals(
     return plan
 
 
-def plan_repairs(connection: sa.Connection, plan: Plan, symbols: Iterable[str], grid: Grid, is_busy: IsBusy) -> None:
+def plan_repairs(
+    connection: sa.Connection, plan: Plan, symbols: Iterable[str], grid: GridYears, is_busy: IsBusy
+) -> None:
     """Add the stale roll-ups of ``symbols``, and the analysis that need not wait for them.
 
     Left out are symbols that are not active, and series that were imported without analysis.

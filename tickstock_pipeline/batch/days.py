@@ -1,10 +1,11 @@
 """Daily bars: the provider's own, and where it gave none, those that minutes add up to."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Unpack
 
+import numpy as np
 import sqlalchemy as sa
 
 from tickstock_pipeline.batch.imports import Following, import_bars
@@ -14,6 +15,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.storage.quality import Span, count_bars_by_date, dates_given
 
 _OF_THE_TABLE = ("bars", "first_bar", "last_bar", "bars_from_minutes")
 
@@ -59,3 +61,24 @@ def _both(imported: Outcome, filled: Outcome) -> Outcome:
     status = Status.WRITTEN if Status.WRITTEN in (imported.status, filled.status) else Status.UNCHANGED
     revision = filled.revision or imported.revision
     return replace(imported, status=status, facts={**imported.facts, **facts}, revision=revision)
+
+
+def lacking_days(
+    connection: sa.Connection, calendar: TradingCalendar, partitions: Collection[Partition], now: datetime
+) -> set[Partition]:
+    """The partitions in which minutes are stored of a session that has ended and of which nobody gave a daily bar."""
+    ended = calendar.last_closed(np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")).item()
+    symbols: dict[int, list[str]] = {}
+    for symbol, year in sorted(partitions):
+        symbols.setdefault(year, []).append(symbol)
+    spans: list[Span] = []
+    for year, of_year in symbols.items():
+        first, last = date(year, 1, 1), min(date(year, 12, 31), ended)
+        sessions = calendar.sessions(first, last)
+        for symbol, given in dates_given(connection, of_year, first, last).items():
+            lacking = np.flatnonzero(~np.isin(sessions, given))
+            # sessions in a row are one range to look into, and the days between two of them are not looked at
+            rows = np.split(sessions[lacking], np.flatnonzero(np.diff(lacking) > 1) + 1)
+            spans += [Span(symbol, row[0].item(), row[-1].item()) for row in rows if len(row)]
+    counts = count_bars_by_date(connection, Timeframe.MINUTE, spans)
+    return {Partition(span.symbol, span.first.year) for span, (days, _) in zip(spans, counts, strict=True) if len(days)}

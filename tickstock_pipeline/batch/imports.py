@@ -202,12 +202,13 @@ def _before_the_plan(engine: sa.Engine, asked: str, timeframe: Timeframe, answer
         for year in answer.request.years
         if answer.begins is not None and year < answer.begins.year
     }
-    outcomes = []
-    for partition, begins in too_early.items():
-        reason = plan_begins(asked, begins)
-        store_nothing_to_have(engine, asked, timeframe, [partition], begins, reason)
-        outcomes.append(Outcome(partition, Status.UNCHANGED, {"source": asked, "bars": 0, "note": reason}))
-    return outcomes
+    for begins in set(too_early.values()):
+        partitions = [partition for partition, found in too_early.items() if found == begins]
+        store_nothing_to_have(engine, asked, timeframe, partitions, begins, plan_begins(asked, begins))
+    return [
+        Outcome(partition, Status.UNCHANGED, {"source": asked, "bars": 0, "note": plan_begins(asked, begins)})
+        for partition, begins in too_early.items()
+    ]
 
 
 def last_settled(calendar: TradingCalendar, now: datetime) -> date:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tickstock_pipeline.batch.analysis import stale_partitions
 from tickstock_pipeline.batch.assets import bars_asset, indicators_asset, patterns_asset
+from tickstock_pipeline.batch.days import lacking_days
 from tickstock_pipeline.batch.imports import last_settled
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
@@ -51,7 +52,8 @@ def stale_targets(
     partitions of one backfill once their inputs are there: the same year's roll-ups, and the analysis of that year and
     of the later ones that warm up on it.
     """
-    ended = last_settled(calendar, datetime.now(UTC))
+    now = datetime.now(UTC)
+    ended = last_settled(calendar, now)
     listings = provider.catalogue()
     symbols = [listing.symbol for listing in listings] or read_symbols(connection)
     last_listed = {listing.symbol: listing.last for listing in listings}
@@ -70,7 +72,10 @@ def stale_targets(
     }
     for timeframe in wanted.bars:
         if timeframe.derived_from is not None:
-            stale[timeframe] = stale.get(timeframe, set()) | _to_derive(connection, timeframe, wanted, stale)
+            outgrown = set(stale_roll_ups(connection, timeframe)) & wanted.bars[timeframe]
+            if timeframe is Timeframe.DAILY:
+                outgrown -= _fully_given(connection, calendar, outgrown, asked[timeframe], now)
+            stale[timeframe] = stale.get(timeframe, set()) | outgrown | _downstream(timeframe, wanted, stale)
     return _targets(connection, wanted, stale)
 
 
@@ -108,15 +113,28 @@ def _is_missing(made: Provenance | None, last: date) -> bool:
     return made.requested_through is None or made.requested_through < last
 
 
-def _to_derive(
-    connection: sa.Connection, timeframe: Timeframe, wanted: _Wanted, stale: Mapping[Timeframe, set[Partition]]
+def _fully_given(
+    connection: sa.Connection,
+    calendar: TradingCalendar,
+    outgrown: set[Partition],
+    asked: Mapping[Partition, Provenance],
+    now: datetime,
 ) -> set[Partition]:
+    """Imported days of which none is made of minutes, nor could be: new minutes, as of a live day, change nothing."""
+    imported = {
+        partition
+        for partition in outgrown
+        if (made := asked.get(partition)) is not None and not made.is_derived and not made.n_provisional
+    }
+    return imported - lacking_days(connection, calendar, imported, now)
+
+
+def _downstream(timeframe: Timeframe, wanted: _Wanted, stale: Mapping[Timeframe, set[Partition]]) -> set[Partition]:
     source = timeframe.derived_from
     input_changes = stale.get(source, set()) if source is not None else set()
     # the first week of a year may begin in the year before
     years_before = 1 if timeframe is Timeframe.WEEKLY else 0
-    found = set(stale_roll_ups(connection, timeframe)) & wanted.bars[timeframe]
-    return found | {
+    return {
         partition
         for partition in wanted.bars[timeframe]
         if any(partition._replace(year=partition.year - back) in input_changes for back in range(years_before + 1))

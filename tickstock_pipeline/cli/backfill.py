@@ -20,6 +20,7 @@ from tickstock_pipeline.runtime.analysis_backfill import (
 )
 from tickstock_pipeline.runtime.attach import attached_settings, find_running_services
 from tickstock_pipeline.runtime.orchestrator import Orchestrator
+from tickstock_pipeline.runtime.ports import http_url
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import require_head
@@ -35,6 +36,7 @@ tickstock backfill --detach
 
 _FAILURES_SHOWN = 20
 _LINES_IN_A_LOG = 20
+_BROKEN_OFF = ("FAILED", "CANCELED")
 
 
 def backfill(
@@ -81,7 +83,7 @@ def backfill(
     finally:
         engine.dispose()
     if ended is not None:
-        raise typer.Exit(_exit_code(ended))
+        raise typer.Exit(exit_code_of(ended))
 
 
 def _begun(
@@ -148,10 +150,11 @@ def _words(state: BarProgress) -> str:
     return f"Processed {state.processed_bars:,} / {state.total_bars:,} bars"
 
 
-def _exit_code(state: BarProgress) -> int:
+def exit_code_of(state: BarProgress) -> int:
+    """0: all was analysed; 2: some symbols failed; 1: nothing was analysed, or the backfill failed or was cancelled."""
     if not state.failures:
         return 0
-    return 2 if state.processed_bars else 1
+    return 2 if state.processed_bars and state.status not in _BROKEN_OFF else 1
 
 
 def _page(orchestrator: Orchestrator, backfill: LaunchedBackfill) -> str:
@@ -162,5 +165,4 @@ def _web_url(settings: Settings) -> str:
     running = find_running_services(settings.home.absolute())
     webserver = None if running is None else running.processes.get("webserver")
     port = settings.web_port if webserver is None or webserver.port is None else webserver.port
-    host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
-    return f"http://{host}:{port}"
+    return http_url(settings.web_host, port)

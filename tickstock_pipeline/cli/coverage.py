@@ -14,8 +14,10 @@ from tickstock_pipeline.batch.completeness import Gap, SymbolCompleteness, compl
 from tickstock_pipeline.batch.standing import Standing
 from tickstock_pipeline.cli.arguments import given_symbol
 from tickstock_pipeline.cli.terminal import JsonOption, err, new_table, print_json, print_result
+from tickstock_pipeline.errors import SettingsError
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.providers.registry import historical_provider
 from tickstock_pipeline.runtime.attach import attached_settings
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
@@ -66,7 +68,8 @@ def coverage(
     """
     wanted = None if not symbols else [given_symbol(text) for text in symbols]
     calendar = trading_calendar()
-    engine = create_engine(attached_settings(Settings.load()).database_dsn(), poolclass=sa.NullPool)
+    settings = attached_settings(Settings.load())
+    engine = create_engine(settings.database_dsn(), poolclass=sa.NullPool)
     with engine.connect() as connection:
         require_head(connection)
         found = {
@@ -74,7 +77,10 @@ def coverage(
             for timeframe in timeframes or Timeframe
         }
     if as_json:
-        print_json([_as_record(timeframe, one) for timeframe, rows in found.items() for one in rows])
+        can_import = _importable(settings)
+        print_json(
+            [_as_record(timeframe, one, timeframe in can_import) for timeframe, rows in found.items() for one in rows]
+        )
         return
     shown = {timeframe: rows for timeframe, rows in found.items() if rows}
     if not shown:
@@ -85,11 +91,27 @@ def coverage(
         print_result(
             "", *(_gap_table(timeframe, rows) for timeframe, rows in shown.items() if any(r.gaps for r in rows))
         )
+        can_import = _importable(settings)
         for timeframe, rows in shown.items():
-            for command in import_commands(timeframe, rows):
+            commands = import_commands(timeframe, rows)
+            if commands and timeframe not in can_import:
+                names = ", ".join(settings.providers)
+                err.print(f"{names} has no {timeframe} bars; TICKSTOCK_PROVIDER can name a provider that has them.")
+                continue
+            for command in commands:
                 typer.echo(command)
     elif any(one.gaps for rows in shown.values() for one in rows):
         err.print("[bold]tickstock coverage --gaps[/] lists what is missing and how to import it.")
+
+
+def _importable(settings: Settings) -> frozenset[Timeframe]:
+    """What an import can bring: what the provider has, and what is rolled up from what is stored."""
+    try:
+        provided = historical_provider(settings).timeframes
+    except SettingsError:
+        # a key that is not set here may be where the import runs, which says so otherwise
+        return frozenset(Timeframe)
+    return provided | (frozenset(Timeframe) - {Timeframe.MINUTE, Timeframe.DAILY})
 
 
 def import_commands(timeframe: Timeframe, found: Sequence[SymbolCompleteness]) -> list[str]:
@@ -166,7 +188,7 @@ def _gap_table(timeframe: Timeframe, found: Sequence[SymbolCompleteness]) -> Tab
     return table
 
 
-def _as_record(timeframe: Timeframe, one: SymbolCompleteness) -> dict[str, Any]:
+def _as_record(timeframe: Timeframe, one: SymbolCompleteness, can_import: bool) -> dict[str, Any]:
     return {
         "symbol": one.symbol,
         "timeframe": timeframe.value,
@@ -177,18 +199,18 @@ def _as_record(timeframe: Timeframe, one: SymbolCompleteness) -> dict[str, Any]:
         **{standing.name.lower(): count for standing, count in one.counts.items()},
         "bars": one.bars,
         "provisional": one.provisional,
-        "gaps": [_gap_record(timeframe, one.symbol, gap) for gap in one.gaps],
+        "gaps": [_gap_record(timeframe, one.symbol, gap, can_import) for gap in one.gaps],
     }
 
 
-def _gap_record(timeframe: Timeframe, symbol: str, gap: Gap) -> dict[str, Any]:
+def _gap_record(timeframe: Timeframe, symbol: str, gap: Gap, can_import: bool) -> dict[str, Any]:
     return {
         "first": gap.first,
         "last": gap.last,
         "count": gap.count,
         "standing": gap.standing.name.lower(),
         "reason": gap.reason,
-        "command": _command(timeframe, [symbol], gap.first, gap.last) if gap.can_be_imported else None,
+        "command": _command(timeframe, [symbol], gap.first, gap.last) if can_import and gap.can_be_imported else None,
     }
 
 

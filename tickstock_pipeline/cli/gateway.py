@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from tickstock_pipeline.cli.terminal import err
 from tickstock_pipeline.gateway.server import serve
 from tickstock_pipeline.runtime.attach import attached_settings
-from tickstock_pipeline.runtime.ports import require_free_port
+from tickstock_pipeline.runtime.ports import http_url, require_free_port
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
 from tickstock_pipeline.storage.schema import require_head
@@ -28,5 +28,5 @@ def gateway() -> None:
     require_free_port(settings.gateway_host, settings.gateway_port, "the gateway", "TICKSTOCK_GATEWAY_PORT")
     with create_engine(settings.database_dsn(), poolclass=sa.NullPool).connect() as connection:
         require_head(connection)
-    err.print(f"Gateway on http://{settings.gateway_host}:{settings.gateway_port}. Ctrl-C stops it.")
+    err.print(f"Gateway on {http_url(settings.gateway_host, settings.gateway_port)}. Ctrl-C stops it.")
     serve(settings)

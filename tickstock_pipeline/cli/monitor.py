@@ -10,7 +10,6 @@ from rich.live import Live
 
 from tickstock_pipeline.cli.live_screen import as_document, screen
 from tickstock_pipeline.cli.terminal import JsonOption, out, print_json, print_result
-from tickstock_pipeline.errors import SettingsError
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.runtime.attach import attached_settings
 from tickstock_pipeline.settings import Settings
@@ -37,7 +36,7 @@ def monitor(
     Exit code 1 if PostgreSQL or Redis does not answer.
     """
     if watch and as_json:
-        raise SettingsError("--watch and --json do not go together.", advice="Leave one of them out.")
+        raise typer.BadParameter("choose one of them", param_hint="--watch, --json")
     settings = attached_settings(Settings.load())
     with create_engine(settings.database_dsn(), poolclass=sa.NullPool).connect() as connection:
         require_head(connection)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import sqlalchemy as sa
 
-from tickstock_pipeline.analysis import definition_set
+from tickstock_pipeline.batch.missing import missing_by_timeframe
 from tickstock_pipeline.errors import DefinitionError
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage import activity
 from tickstock_pipeline.storage.counts import row_counts
-from tickstock_pipeline.storage.coverage import missing_analysis
-from tickstock_pipeline.storage.definitions import StoredDefinitions, read_definitions
+from tickstock_pipeline.storage.coverage import MissingAnalysis
 from tickstock_pipeline.storage.quality import series_extents
 
 
@@ -53,7 +52,7 @@ def read_overview(connection: sa.Connection) -> Overview:
     """Everything that is counted; the schema must be this program's."""
     return Overview(
         rows=row_counts(connection),
-        coverage=read_coverage(connection, read_definitions(connection)),
+        coverage=read_coverage(connection),
         quarantined=activity.refused_counts(connection),
         imports=activity.import_summary(connection),
         failed_imports=activity.failed_imports(connection),
@@ -61,21 +60,22 @@ def read_overview(connection: sa.Connection) -> Overview:
     )
 
 
-def read_coverage(connection: sa.Connection, stored: StoredDefinitions) -> list[TimeframeCoverage]:
+def read_coverage(connection: sa.Connection) -> list[TimeframeCoverage]:
     """All timeframes, the finest first."""
-    return [_coverage(connection, stored, timeframe) for timeframe in Timeframe]
+    return [
+        _coverage(connection, timeframe, missing) for timeframe, missing in missing_by_timeframe(connection).items()
+    ]
 
 
-def _coverage(connection: sa.Connection, stored: StoredDefinitions, timeframe: Timeframe) -> TimeframeCoverage:
+def _coverage(
+    connection: sa.Connection, timeframe: Timeframe, missing: MissingAnalysis | DefinitionError
+) -> TimeframeCoverage:
     extents = series_extents(connection, timeframe)
     bars = sum(count for count, _, _ in extents.values())
     first = _date(min(start for _, start, _ in extents.values())) if extents else None
     last = _date(max(end for _, _, end in extents.values())) if extents else None
-    try:
-        digest = definition_set(timeframe, stored.indicators, stored.patterns).digest
-    except DefinitionError as error:
-        return TimeframeCoverage(timeframe, len(extents), bars, first, last, None, None, error.message)
-    missing = missing_analysis(connection, timeframe, digest)
+    if isinstance(missing, DefinitionError):
+        return TimeframeCoverage(timeframe, len(extents), bars, first, last, None, None, missing.message)
     return TimeframeCoverage(timeframe, len(extents), bars, first, last, missing.bars, missing.partitions)
 
 

@@ -10,7 +10,7 @@ import psutil
 from tickstock_pipeline.errors import TickstockError
 from tickstock_pipeline.runtime.connections import check_database, check_redis
 from tickstock_pipeline.runtime.instance import RunningServices, ServiceRecord
-from tickstock_pipeline.runtime.ports import is_port_free
+from tickstock_pipeline.runtime.ports import http_url, is_port_free
 from tickstock_pipeline.settings import Settings
 
 _PROCESSES = {
@@ -86,7 +86,7 @@ def _process(title: str, record: ServiceRecord | None, host: str) -> Service:
         return Service(title, State.UP, record.pid)
     if is_port_free(host, record.port):
         return Service(title, State.DOWN, record.pid, record.port, "it does not listen")
-    return Service(title, State.UP, record.pid, record.port, f"http://{host}:{record.port}")
+    return Service(title, State.UP, record.pid, record.port, http_url(host, record.port))
 
 
 def _is_alive(pid: int) -> bool:

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from tickstock_pipeline.cli.patterns import patterns_table
 from tickstock_pipeline.cli.terminal import err, print_result
-from tickstock_pipeline.runtime.orchestrator import BackfillProgress
+from tickstock_pipeline.runtime.backfill_progress import BackfillProgress
+from tickstock_pipeline.runtime.ports import http_url
 from tickstock_pipeline.runtime.up import RunningPipeline, import_and_analyse, running_pipeline, start_live_path
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.engine import create_engine
@@ -48,6 +49,8 @@ def up(
 
     What is done already is not done again: a second start takes seconds.
     """
+    if once and live:
+        raise typer.BadParameter("choose one of them: live bars come until Ctrl-C", param_hint="--once, --live")
     settings = Settings.load(**({} if port is None else {"web_port": port}))
     started = time.monotonic()
     with _stopped_by_signals(), _Progress(started) as announcer:
@@ -62,8 +65,9 @@ def up(
                     return
                 if live or (live is None and pipeline.settings.live != "none"):
                     start_live_path(pipeline, announcer)
-                    gateway = f"{pipeline.settings.gateway_host}:{pipeline.settings.gateway_port}"
-                    err.print(f"\n  Live      tickstock monitor --watch; ws://{gateway}/patterns/realtime")
+                    gateway = http_url(pipeline.settings.gateway_host, pipeline.settings.gateway_port)
+                    socket = gateway.replace("http", "ws", 1)
+                    err.print(f"\n  Live      tickstock monitor --watch; {socket}/patterns/realtime")
                 err.print("\nRunning. [bold]Ctrl-C[/] stops everything.")
                 pipeline.wait()
         except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from tickstock_pipeline.batch.isolation import apart
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.views import PartitionView, view_partitions
 from tickstock_pipeline.defs.bars import IMPORT_DEPTH, ROLL_UP_DEPTH, TrackerOf, bar_asset_key, nobody
+from tickstock_pipeline.defs.evaluations import evaluate_planned
 from tickstock_pipeline.defs.explanations import (
     INDICATOR_COLUMNS,
     INDICATOR_FORMULAS,
@@ -163,7 +164,7 @@ def _analysis_asset(grid: Grid, timeframe: Timeframe, tracker_of: TrackerOf) -> 
             )
             return {**facts, **picture}
 
-        report(context, keys, outcomes, metadata)
+        report(context, keys, outcomes, metadata, lambda: evaluate_planned(context, database, market))
         for key in keys:
             yield dg.MaterializeResult(asset_key=key)
 

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.arrivals import Plan, is_symbol
+from tickstock_pipeline.batch.arrivals import GridYears, Plan, is_symbol
 from tickstock_pipeline.batch.ranges import PartitionRange, ranges_of
 from tickstock_pipeline.defs.partitions import SYMBOLS
 from tickstock_pipeline.defs.under_way import RANGE_END_TAG, RANGE_START_TAG, UnderWay
@@ -33,6 +34,11 @@ def switched_off(name: str) -> dg.SkipReason | None:
     return None
 
 
+def grid_years() -> GridYears:
+    """From the first year of the settings to this one."""
+    return GridYears(Settings.load().first_year, datetime.now(UTC).year)
+
+
 def symbols_on_grid(instance: dg.DagsterInstance, engine: sa.Engine, seen: Sequence[str]) -> dict[str, int]:
     """Each symbol's place on the grid; symbols that were seen for the first time are registered and added.
 
@@ -40,12 +46,13 @@ def symbols_on_grid(instance: dg.DagsterInstance, engine: sa.Engine, seen: Seque
     """
     on_grid = instance.get_dynamic_partitions(str(SYMBOLS.name))
     with engine.begin() as connection:
-        registered = read_symbols(connection, active=None)
-        unknown = dict.fromkeys(symbol for symbol in seen if is_symbol(symbol))
-        new = [symbol for symbol in unknown if symbol not in set(registered)]
+        registered = dict.fromkeys(read_symbols(connection, active=None))
+        wanted = dict.fromkeys(symbol for symbol in seen if is_symbol(symbol))
+        new = [symbol for symbol in wanted if symbol not in registered]
         if new:
-            registered += add_symbols(connection, new)
-    missing = [symbol for symbol in registered if symbol in unknown and symbol not in set(on_grid)]
+            registered |= dict.fromkeys(add_symbols(connection, new))
+    known = set(on_grid)
+    missing = [symbol for symbol in registered if symbol in wanted and symbol not in known]
     if missing:
         instance.add_dynamic_partitions(str(SYMBOLS.name), missing)
     return {symbol: place for place, symbol in enumerate([*on_grid, *missing])}

@@ -16,6 +16,7 @@ from tickstock_pipeline.batch.imports import Following, import_bars
 from tickstock_pipeline.batch.outcome import Outcome, Status
 from tickstock_pipeline.batch.quality import held_back
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
+from tickstock_pipeline.defs.evaluations import evaluate_planned
 from tickstock_pipeline.defs.explanations import BAR_COLUMNS, VALUES, column_lineage, column_schema
 from tickstock_pipeline.defs.partitions import Grid, roll_up_mapping
 from tickstock_pipeline.defs.reporting import Metadata, backfill_policy, report, requested_partitions
@@ -128,7 +129,7 @@ def _import_asset(
                 tracker.on_all(outcomes)
             return outcomes
 
-        _materialize(context, database, timeframe, work)
+        _materialize(context, database, market, timeframe, work)
 
     return import_asset
 
@@ -154,7 +155,7 @@ def _roll_up_asset(grid: Grid, timeframe: Timeframe, depth: int, tracker_of: Tra
                 tracker.on_all(outcomes)
             return outcomes
 
-        _materialize(context, database, timeframe, work)
+        _materialize(context, database, market, timeframe, work)
 
     return roll_up_asset
 
@@ -194,6 +195,7 @@ def _spec(timeframe: Timeframe, description: str) -> dg.AssetSpec:
 def _materialize(
     context: dg.AssetExecutionContext,
     database: Database,
+    market: Market,
     timeframe: Timeframe,
     work: Callable[[Sequence[Partition]], list[Outcome]],
 ) -> None:
@@ -211,7 +213,13 @@ def _materialize(
         )
     written = sum(outcome.status is Status.WRITTEN for outcome in outcomes)
     context.log.info(f"{key.to_user_string()}: {written} of {len(partitions)} partitions changed")
-    report(context, [key], outcomes, lambda _, outcome: _metadata(outcome))
+    report(
+        context,
+        [key],
+        outcomes,
+        lambda _, outcome: _metadata(outcome),
+        lambda: evaluate_planned(context, database, market),
+    )
 
 
 def _metadata(outcome: Outcome) -> Metadata:

@@ -13,6 +13,7 @@ from tickstock_pipeline.defs.automation import LEAST_SECONDS_BETWEEN_TICKS, swit
 from tickstock_pipeline.defs.bars import GROUP as BARS
 from tickstock_pipeline.defs.partitions import SYMBOLS
 from tickstock_pipeline.defs.resources import Database
+from tickstock_pipeline.defs.under_way import RANGE_END_TAG, RANGE_START_TAG
 from tickstock_pipeline.imports.advance import KnownRun, advance_jobs
 from tickstock_pipeline.imports.launching import Work
 from tickstock_pipeline.imports.planning import Surroundings
@@ -96,8 +97,8 @@ def _run_request(work: Work) -> dg.RunRequest:
         # None means all of them
         asset_check_keys=None if work.is_checked else [],
         tags={
-            "dagster/asset_partition_range_start": work.first.key,
-            "dagster/asset_partition_range_end": work.last.key,
+            RANGE_START_TAG: work.first.key,
+            RANGE_END_TAG: work.last.key,
             # a killed run is ours to repeat: only the job's tables tell what is left of it
             "dagster/max_retries": "0",
             JOB_TAG: work.run.job_id,

@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 import dagster as dg
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.arrivals import Grid, newest_session, plan_arrivals
+from tickstock_pipeline.batch.arrivals import newest_session, plan_arrivals
 from tickstock_pipeline.batch.ranges import PartitionRange
 from tickstock_pipeline.defs.automation import (
     LEAST_SECONDS_BETWEEN_TICKS,
     digest,
+    grid_years,
     run_requests,
     switched_off,
     symbols_on_grid,
@@ -19,7 +20,6 @@ from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.import_jobs import EVERY_ASSET
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.defs.under_way import UnderWay
-from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.ingestion import ChangedBars, changed_bars, hold_reporting, record_reported
 
 NAME = "new_bars"
@@ -51,11 +51,9 @@ def new_bars(
         return dg.SensorResult(cursor=position, skip_reason="No bar was written since the last look.")
     order = symbols_on_grid(context.instance, database.engine, [one.symbol for one in changes if not one.is_imported])
     under_way = UnderWay(context.instance, order)
-    now = datetime.now(UTC)
-    session = newest_session(market.calendar, now)
-    grid = Grid(Settings.load().first_year, now.year)
+    session = newest_session(market.calendar, datetime.now(UTC))
     with database.engine.connect() as connection:
-        plan = plan_arrivals(connection, changes, session, grid, under_way.is_busy)
+        plan = plan_arrivals(connection, changes, session, grid_years(), under_way.is_busy)
     told = _report(context, database.engine, plan.reports, session)
     plan.is_partial |= told < len(plan.reports)
     revisions: dict[str, list[tuple[str, int, int]]] = {}

@@ -5,6 +5,7 @@ backfill draws one for every partition.
 """
 
 import base64
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,6 +17,7 @@ from tickstock_pipeline.market.bar import Bars
 
 _WIDTH, _HEIGHT, _TOP, _BOTTOM, _RIGHT = 860, 300, 34, 22, 54
 _UP, _DOWN, _INK, _GRID = "#1a9850", "#d73027", "#475569", "#e2e8f0"
+_MOST_PRICES = 6
 _COLOURS = {1: _UP, -1: _DOWN, 0: _INK}
 SIGNS = {1: "▲", -1: "▼", 0: "◆"}
 """How a direction is marked: bullish, bearish, neutral."""
@@ -80,12 +82,20 @@ def _mark(mark: Mark, shown: Bars, first: int, x: Callable[[int], float], y: Cal
 
 
 def _price_axis(low: float, high: float, y: Callable[[float], float]) -> str:
+    step = _round_step((high - low) / _MOST_PRICES)
+    digits = max(0, -math.floor(math.log10(step)))
     parts = []
-    for price in np.linspace(low, high, 6)[1:-1]:
+    for price in np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step:
         height = y(float(price))
         parts.append(f'<path d="M0 {height:.1f}H{_WIDTH - _RIGHT}" stroke="{_GRID}"/>')
-        parts.append(_text(_WIDTH - _RIGHT + 6, height + 3, f"{price:,.2f}"))
+        parts.append(_text(_WIDTH - _RIGHT + 6, height + 3, f"{price:,.{digits}f}"))
     return "".join(parts)
+
+
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2 and 5 times a power of ten that is not less."""
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(times * power for times in (1, 2, 5, 10) if times * power >= least)
 
 
 def _time_axis(shown: Bars, x: Callable[[int], float]) -> str:

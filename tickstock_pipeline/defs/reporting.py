@@ -6,13 +6,13 @@ report a step, its return value, knows only "all of the range":
 1. If every partition is good, the step returns, and Dagster itself records the range, with each partition's metadata.
 2. If some failed, the step records the good ones one by one and then fails, naming the bad ones. The backfill daemon
    subtracts what was recorded from what a failed run was asked for: only the bad partitions, and what is downstream of
-   them, count as failed; the rest goes on.
+   them, count as failed; the rest goes on. What the run was to check afterwards is evaluated before it fails.
 
 For 2. to leave downstream work alone, no downstream asset may be a step of the same run, since a failed step ends it.
 :func:`backfill_policy` sees to that.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import dagster as dg
 
@@ -43,8 +43,13 @@ def report(
     asset_keys: Sequence[dg.AssetKey],
     outcomes: Sequence[Outcome],
     metadata: Callable[[dg.AssetKey, Outcome], Metadata],
+    planned_checks: Callable[[], Iterable[dg.AssetCheckEvaluation]],
 ) -> None:
     """Record each outcome; return if all are good.
+
+    Parameters
+    ----------
+    planned_checks : evaluates what the run would have checked, if it does not come to that
 
     Raises
     ------
@@ -64,6 +69,8 @@ def report(
             else:
                 context.add_asset_metadata(shown, asset_key=asset_key, partition_key=keys[outcome.partition])
     if failed:
+        for evaluation in planned_checks():
+            context.log_event(evaluation)
         # Not a log line for each: a line is an event, and costs as much as a partition.
         named = ", ".join(
             f"{outcome.partition.key} ({outcome.error.rstrip('.')})" for outcome in failed[:_NAMED_FAILURES]

@@ -6,16 +6,15 @@ from datetime import UTC, datetime
 import dagster as dg
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.arrivals import Grid, Plan, Task, plan_repairs
+from tickstock_pipeline.batch.arrivals import Plan, Task, plan_repairs
 from tickstock_pipeline.batch.assets import bars_asset
 from tickstock_pipeline.batch.due_imports import due_days
 from tickstock_pipeline.batch.ranges import PartitionRange
-from tickstock_pipeline.defs.automation import digest, run_requests, switched_off, symbols_on_grid
+from tickstock_pipeline.defs.automation import digest, grid_years, run_requests, switched_off, symbols_on_grid
 from tickstock_pipeline.defs.import_jobs import EVERY_ASSET
 from tickstock_pipeline.defs.resources import Database, Market
 from tickstock_pipeline.defs.under_way import UnderWay
 from tickstock_pipeline.market.timeframe import Timeframe
-from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.tables import BAR_LEDGER
 
 CATCH_UP = "catch_up"
@@ -41,7 +40,7 @@ def catch_up(context: dg.ScheduleEvaluationContext, database: Database) -> list[
     under_way = UnderWay(context.instance, order)
     plan = Plan()
     with database.engine.connect() as connection:
-        plan_repairs(connection, plan, symbols, _grid(), under_way.is_busy)
+        plan_repairs(connection, plan, symbols, grid_years(), under_way.is_busy)
     return _requests(context, CATCH_UP, plan, under_way, order) or dg.SkipReason("Nothing has fallen behind.")
 
 
@@ -66,7 +65,7 @@ def after_close(
         return dg.SkipReason("No session has ended of which the days have not been asked for.")
     order = symbols_on_grid(context.instance, database.engine, [partition.symbol for partition in due])
     under_way = UnderWay(context.instance, order)
-    grid, asset = _grid(), bars_asset(Timeframe.DAILY)
+    grid, asset = grid_years(), bars_asset(Timeframe.DAILY)
     free = [partition for partition in due if partition in grid and not under_way.is_busy(asset, partition)]
     plan = Plan(tasks=[Task(Timeframe.DAILY, (asset,), tuple(free))])
     return _requests(context, AFTER_CLOSE, plan, under_way, order) or dg.SkipReason("Runs are under way.")
@@ -91,7 +90,3 @@ def _requests(
 
 def _scheduled(context: dg.ScheduleEvaluationContext) -> datetime:
     return context.scheduled_execution_time.astimezone(UTC)
-
-
-def _grid() -> Grid:
-    return Grid(Settings.load().first_year, datetime.now(UTC).year)

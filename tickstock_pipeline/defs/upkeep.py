@@ -12,6 +12,7 @@ from tickstock_pipeline.defs.automation import switched_off
 from tickstock_pipeline.defs.bars import bar_asset_key
 from tickstock_pipeline.defs.resources import Database, Market, provider_pool
 from tickstock_pipeline.errors import UniverseError
+from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.settings import Settings
@@ -122,12 +123,12 @@ def _compare_minutes(
     context: dg.OpExecutionContext, config: ReconciliationConfig, database: Database, market: Market
 ) -> None:
     calendar = market.calendar
-    day = date.fromisoformat(config.session) if config.session else _newest_ended(market)
-    with database.engine.connect() as connection:
-        symbols = symbols_with_minutes(connection, calendar, day)
+    day = _ended_session(config.session, calendar)
     if Timeframe.MINUTE not in market.provider.timeframes:
         context.log.info(f"{market.provider.name} has no minutes; there is nothing to compare with.")
         return
+    with database.engine.connect() as connection:
+        symbols = symbols_with_minutes(connection, calendar, day)
     found = reconcile_day(database.engine, market.provider, calendar, day, symbols)
     unlike = [one for one in found if not one.is_same]
     for one in unlike:
@@ -162,8 +163,23 @@ def _compare_minutes(
     )
 
 
-def _newest_ended(market: Market) -> date:
-    return last_settled(market.calendar, datetime.now(UTC))
+def _ended_session(text: str, calendar: TradingCalendar) -> date:
+    """The session that somebody asked for; the newest one if nobody did."""
+    newest = last_settled(calendar, datetime.now(UTC))
+    if not text:
+        return newest
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        fault = "is not a date"
+    else:
+        if day <= newest and calendar.is_session(day):
+            return day
+        fault = "has not ended" if day > newest else "is not a session of the exchange"
+    raise dg.Failure(
+        f"The session asked for, {text}, {fault}. Give `session` as a date such as {newest}, or leave it out.",
+        allow_retries=False,
+    )
 
 
 def _words(one: Difference) -> str:

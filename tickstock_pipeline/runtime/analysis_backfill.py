@@ -50,13 +50,11 @@ class LaunchedBackfill:
     Attributes
     ----------
     total_bars : bars that had no analysis when we began to watch
-    was_running : somebody else had launched it
     """
 
     backfill_id: str
     chosen: Chosen
     total_bars: int
-    was_running: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def running_backfill(
     }
     with engine.connect() as connection:
         total = sum(bars_left(connection, chosen).values())
-    return LaunchedBackfill(found[0], chosen, total, was_running=True)
+    return LaunchedBackfill(found[0], chosen, total)
 
 
 def launch(

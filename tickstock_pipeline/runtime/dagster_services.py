@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tickstock_pipeline.errors import ServiceError
 from tickstock_pipeline.runtime.orchestrator import LOCATION, Orchestrator
-from tickstock_pipeline.runtime.ports import LOOPBACK, is_listening, last_port, remember_port, remembered_port
+from tickstock_pipeline.runtime.ports import LOOPBACK, http_url, is_listening, last_port, remember_port, remembered_port
 from tickstock_pipeline.runtime.process import ServiceProcess
 from tickstock_pipeline.runtime.process_tree import end_processes, processes_with
 from tickstock_pipeline.runtime.supervisor import Supervisor
@@ -101,8 +101,7 @@ def start_dagster(
     # It listens once the definitions are loaded; a webserver that asks before would show them as broken.
     code_server.wait_until_ready(lambda: is_listening(LOOPBACK, port), timeout=_READY_TIMEOUT_S)
     supervisor.start(webserver)
-    host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
-    url = f"http://{host}:{settings.web_port}"
+    url = http_url(settings.web_host, settings.web_port)
     with Orchestrator(url) as orchestrator:
         webserver.wait_until_ready(orchestrator.is_ready, timeout=_READY_TIMEOUT_S)
         cut_off = orchestrator.clear_away(

@@ -6,7 +6,7 @@ Nothing here knows how Dagster works inside; it speaks the public API of the web
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,57 +16,11 @@ from tickstock_pipeline.batch.ranges import ranges_of
 from tickstock_pipeline.errors import BackfillError, ServiceError
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.runtime import orchestrator_queries as queries
+from tickstock_pipeline.runtime.backfill_progress import AssetProgress, BackfillProgress
 
 LOCATION = "tickstock"
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
-_RUNNING = frozenset({"REQUESTED", "CANCELING", "FAILING"})
-_SUCCEEDED = frozenset({"COMPLETED", "COMPLETED_SUCCESS"})
-
-
-@dataclass(frozen=True)
-class AssetProgress:
-    """Partitions of one asset in a backfill, counted by Dagster."""
-
-    asset: str
-    targeted: int
-    in_progress: int
-    materialized: int
-    failed: int
-
-
-@dataclass(frozen=True)
-class BackfillProgress:
-    """A backfill as Dagster sees it now."""
-
-    backfill_id: str
-    status: str
-    error: str
-    assets: tuple[AssetProgress, ...]
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen."""
-        return self.status not in _RUNNING
-
-    @property
-    def has_succeeded(self) -> bool:
-        """Whether every partition was materialised."""
-        return self.status in _SUCCEEDED and not self.failed
-
-    @property
-    def targeted(self) -> int:
-        """Partitions asked for, over all assets."""
-        return sum(asset.targeted for asset in self.assets)
-
-    @property
-    def materialized(self) -> int:
-        """Partitions done, over all assets."""
-        return sum(asset.materialized for asset in self.assets)
-
-    @property
-    def failed(self) -> int:
-        """Partitions that failed or whose input failed, over all assets."""
-        return sum(asset.failed for asset in self.assets)
+_REFUSALS = frozenset({"PythonError", "UnauthorizedError"})
 
 
 class Orchestrator:
@@ -299,4 +253,8 @@ class Orchestrator:
             messages = "; ".join(str(error.get("message")) for error in answer["errors"])
             raise ServiceError(f"Dagster's webserver at {self.url} refuses a query: {messages}")
         data: dict[str, Any] = answer["data"]
+        for result in data.values():
+            if isinstance(result, dict) and result.get("__typename") in _REFUSALS:
+                # an empty list in its place would be taken for an answer: nothing runs, nothing is left over
+                raise ServiceError(f"Dagster's webserver at {self.url} fails: {result.get('message', '')}")
         return data

@@ -35,6 +35,11 @@ def is_listening(host: str, port: int) -> bool:
     return True
 
 
+def http_url(host: str, port: int) -> str:
+    """Where a browser finds a server; an IPv6 address is put in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def any_free_port(host: str = LOOPBACK) -> int:
     """A port that nothing listens on at this moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -27,11 +27,12 @@ from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.providers.registry import historical_provider
 from tickstock_pipeline.runtime import gateway_service
+from tickstock_pipeline.runtime.backfill_progress import BackfillProgress
 from tickstock_pipeline.runtime.dagster_services import start_dagster
 from tickstock_pipeline.runtime.gateway_service import start_gateway
 from tickstock_pipeline.runtime.instance import ServiceRecord, instance_lock, is_running, record_process
 from tickstock_pipeline.runtime.live_services import start_demonstration, start_live
-from tickstock_pipeline.runtime.orchestrator import BackfillProgress, Orchestrator
+from tickstock_pipeline.runtime.orchestrator import Orchestrator
 from tickstock_pipeline.runtime.ports import require_free_port
 from tickstock_pipeline.runtime.process import ServiceProcess
 from tickstock_pipeline.runtime.services import running_services
@@ -166,8 +167,8 @@ def _record(settings: Settings, supervisor: Supervisor, before: Sequence[Service
 def import_and_analyse(pipeline: RunningPipeline, announcer: Announcer) -> dict[str, int]:
     """Step 4: every bar that the provider lists, and its analysis, by native backfills.
 
-    Left out is what a backfill of somebody else's is about to do; one
-    that was under way when an instance ended goes on.
+    Left out is what a backfill of somebody else's is about to do; one that was under way when an instance ended goes
+    on.
 
     Returns
     -------

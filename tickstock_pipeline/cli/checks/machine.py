@@ -18,7 +18,7 @@ from tickstock_pipeline.errors import TickstockError
 from tickstock_pipeline.runtime.binaries import find_postgres, find_redis
 from tickstock_pipeline.runtime.disk import require_free_space
 from tickstock_pipeline.runtime.identity import IdentityMethod, server_identity
-from tickstock_pipeline.runtime.instance import RunningServices
+from tickstock_pipeline.runtime.instance import RunningServices, ServiceRecord
 from tickstock_pipeline.runtime.ports import is_port_free, require_free_port
 from tickstock_pipeline.settings import Settings
 
@@ -96,17 +96,25 @@ def check_programs(settings: Settings) -> Iterator[Finding]:
 
 
 def check_ports(settings: Settings, running: RunningServices | None) -> Iterator[Finding]:
-    """The web UI's port: free, or held by our own instance. The embedded servers take any free port."""
-    webserver = None if running is None else running.processes.get("webserver")
-    if webserver is not None and webserver.port is not None and not is_port_free(settings.web_host, webserver.port):
-        yield Finding("Web port", Level.OK, f"{webserver.port}, held by the running instance (pid {webserver.pid})")
-        return
+    """The ports that a start needs: free, or held by our own instance. The embedded servers take any free port."""
+    yield _port(
+        *("Web port", settings.web_host, settings.web_port, "Dagster's web UI", "TICKSTOCK_WEB_PORT"),
+        None if running is None else running.processes.get("webserver"),
+    )
+    yield _port(
+        *("Gateway port", settings.gateway_host, settings.gateway_port, "the gateway", "TICKSTOCK_GATEWAY_PORT"),
+        None if running is None else running.processes.get("gateway"),
+    )
+
+
+def _port(check: str, host: str, port: int, purpose: str, variable: str, ours: ServiceRecord | None) -> Finding:
+    if ours is not None and ours.port is not None and not is_port_free(host, ours.port):
+        return Finding(check, Level.OK, f"{ours.port}, held by the running instance (pid {ours.pid})")
     try:
-        require_free_port(settings.web_host, settings.web_port, "Dagster's web UI", "TICKSTOCK_WEB_PORT")
+        require_free_port(host, port, purpose, variable)
     except TickstockError as error:
-        yield Finding.of_error("Web port", error)
-    else:
-        yield Finding("Web port", Level.OK, f"{settings.web_port} is free")
+        return Finding.of_error(check, error)
+    return Finding(check, Level.OK, f"{port} is free")
 
 
 def _required() -> tuple[str, list[Requirement]]:

@@ -84,7 +84,7 @@ def _definitions(connection: sa.Connection) -> Iterator[Finding]:
 
 
 def _analysis(connection: sa.Connection) -> Iterator[Finding]:
-    coverage = read_coverage(connection, read_definitions(connection))
+    coverage = read_coverage(connection)
     for row in coverage:
         if row.problem:
             yield Finding("Analysis", Level.PROBLEM, f"{row.timeframe}: {row.problem}", "Disable one of them.")

@@ -11,8 +11,10 @@ from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.plan import stale_targets
 from tickstock_pipeline.batch.roll_ups import roll_up_bars
 from tickstock_pipeline.errors import ProviderUnavailableError
+from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
+from tickstock_pipeline.storage.bars import write_bars
 from tickstock_pipeline.storage.symbols import add_symbols, set_active
 from tickstock_pipeline_tests.integration.batch.array_provider import CALENDAR, ArrayProvider, days, minutes
 
@@ -25,6 +27,11 @@ def provider() -> ArrayProvider:
     return ArrayProvider(
         [days("A", FIRST, LAST), days("B", FIRST, LAST), minutes("B", date(2020, 3, 2), date(2020, 3, 6))]
     )
+
+
+def store(engine: sa.Engine, bars: Bars) -> None:
+    with engine.begin() as connection:
+        write_bars(connection, [bars], "live")
 
 
 def targets(engine: sa.Engine, provider: ArrayProvider, first_year: int = 2000) -> dict[str, list[Partition]]:
@@ -78,3 +85,19 @@ def test_corrected_minutes_make_stale_the_hours_and_days_that_were_made_of_them(
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE ohlcv_1min SET volume = volume + 1 WHERE timestamp = '2020-03-04 15:00Z'")
     assert targets(engine, provider) == {"ohlcv_hourly": B, "ohlcv_daily": B, "ohlcv_monthly": B}
+
+
+def test_live_minutes_of_days_that_the_provider_gave_leave_nothing_to_do(engine, provider):
+    import_days(engine, provider, CALENDAR, B)
+    store(engine, provider.series["B", Timeframe.MINUTE])
+
+    assert targets(engine, provider) == {}
+
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM ohlcv_daily WHERE date = '2020-03-04'")
+    assert targets(engine, provider) == {"ohlcv_daily": B}
+    import_days(engine, provider, CALENDAR, B, fresh_since=datetime(2020, 1, 1, tzinfo=UTC))
+    assert targets(engine, provider) == {}
+    # a day that was made of minutes follows them
+    store(engine, minutes("B", date(2020, 3, 4), date(2020, 3, 4), seed=1))
+    assert targets(engine, provider) == {"ohlcv_daily": B}

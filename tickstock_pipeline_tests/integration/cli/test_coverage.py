@@ -88,6 +88,27 @@ def test_json_names_each_gap_and_its_command(configured: Run) -> None:
     ]
 
 
+def test_what_the_provider_does_not_have_is_not_suggested(configured: Run, engine: sa.Engine, monkeypatch) -> None:
+    failed = Provenance("AAPL", Timeframe.MINUTE, 2013, "test", "failed", 0, error="down")
+    with engine.begin() as connection:
+        record_failures(connection, [failed])
+
+    outcome = configured("coverage", "--gaps")
+
+    assert "2013-12-31" in outcome.stdout
+    assert "tickstock import" not in outcome.stdout
+    assert "sample has no 1min bars; TICKSTOCK_PROVIDER can name" in outcome.stderr
+    (row,) = configured("coverage", "--json").json()
+    assert [gap["command"] for gap in row["gaps"]] == [None]
+
+    monkeypatch.setenv("TICKSTOCK_PROVIDER", "polygon,sample")
+    command = "tickstock import AAPL --timeframe 1min --from 2013-01-01 --to 2013-12-31"
+    # its key is not set: the import says so
+    assert configured("coverage", "--gaps").stdout.splitlines()[-1] == command
+    monkeypatch.setenv("TICKSTOCK_POLYGON_API_KEY", "some-key")
+    assert configured("coverage", "--gaps").stdout.splitlines()[-1] == command
+
+
 @pytest.mark.usefixtures("stored")
 def test_a_range_of_dates_narrows_what_is_judged(configured: Run) -> None:
     (row,) = configured(

@@ -24,8 +24,9 @@ Run = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def _free_web_port(monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> None:
-    monkeypatch.setenv("TICKSTOCK_WEB_PORT", str(any_free_port()))
+def _free_ports(monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> None:
+    for variable in ("TICKSTOCK_WEB_PORT", "TICKSTOCK_GATEWAY_PORT"):
+        monkeypatch.setenv(variable, str(any_free_port()))
 
 
 def findings(outcome: Any) -> dict[str, dict[str, str]]:

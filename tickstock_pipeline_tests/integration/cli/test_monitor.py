@@ -82,13 +82,6 @@ def test_programs_get_everything_as_json(configured: Tickstock, redis_url: str, 
     assert {one["part"] for one in document["degraded"]} == {"feed", "worker"}
 
 
-def test_watching_is_for_people(configured: Tickstock) -> None:
-    refused = configured("monitor", "--watch", "--json")
-
-    assert refused.exit_code == 1
-    assert "--watch and --json do not go together" in refused.stderr
-
-
 def test_watching_goes_on_until_ctrl_c(configured: Tickstock) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(

@@ -189,6 +189,39 @@ def test_a_wrong_bar_blocks_what_follows_in_its_own_run_and_not_in_that_of_anoth
     assert materialized(instance, "patterns_daily") == {"BBB|2012", "CCC|2012"}
 
 
+def test_the_checks_of_a_run_that_fails_tell_of_the_bars_and_not_of_the_run(instance, engine):
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE ohlcv_daily ADD CONSTRAINT no_bbb CHECK (symbol <> 'BBB')")
+
+    result = run(instance, "ohlcv_daily", "ohlcv_monthly", raise_on_error=False)
+
+    assert not result.success
+    logs = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
+    planned = [log.get_dagster_event().asset_check_planned_data.asset_check_key for log in logs]
+    assert len(planned) == 6
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(planned)
+    # what a failed run has planned and not evaluated is shown as failed, whatever is in the table
+    assert {(key.asset_key.to_user_string(), key.name): latest[key].status.value for key in planned} == {
+        ("ohlcv_daily", "ohlc_sanity"): "FAILED",
+        ("ohlcv_daily", "completeness"): "FAILED",
+        ("ohlcv_daily", "freshness"): "SUCCEEDED",
+        ("ohlcv_monthly", "ohlc_sanity"): "SUCCEEDED",
+        ("ohlcv_monthly", "completeness"): "SUCCEEDED",
+        ("ohlcv_monthly", "freshness"): "SUCCEEDED",
+    }
+    sanity, completeness = (
+        latest[dg.AssetCheckKey(dg.AssetKey("ohlcv_daily"), name)].evaluation
+        for name in ("ohlc_sanity", "completeness")
+    )
+    assert (sanity.description, sanity.severity) == (
+        "1 bars of 1 symbols are in quarantine",
+        dg.AssetCheckSeverity.WARN,
+    )
+    assert set(completeness.metadata["gaps"].value) == {"AAA", "BBB"}
+    (newest,) = instance.fetch_materializations(dg.AssetKey("ohlcv_daily"), limit=1).records
+    assert completeness.target_materialization_data.storage_id == newest.storage_id
+
+
 def test_a_timeframe_that_the_provider_lacks_is_an_empty_answer(instance):
     run(instance, "ohlcv_1min")
 

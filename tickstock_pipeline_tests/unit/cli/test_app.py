@@ -62,3 +62,13 @@ def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> No
 
     assert (code, text) == (2, "")
     assert "No such command 'strat'" in error
+
+
+@pytest.mark.parametrize("words", ["up --once --live", "monitor --watch --json", "patterns --json --csv"])
+def test_options_that_contradict_each_other_are_refused_before_anything_starts(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text, problem = ended(capsys, *words.split())
+
+    assert (code, text) == (2, "")
+    assert all(option in problem for option in words.split()[1:])

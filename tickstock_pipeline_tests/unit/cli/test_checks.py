@@ -50,13 +50,17 @@ def test_the_programs_found_are_named_with_their_versions() -> None:
     assert "sha=" not in found[1].text
 
 
-def test_the_port_is_free_until_somebody_listens_on_it() -> None:
-    settings = Settings.load(_env_file=None, web_port=any_free_port())
-    assert one(check_ports(settings, None), "Web port").level is Level.OK
+@pytest.mark.parametrize(
+    ("check", "setting", "process"),
+    [("Web port", "web_port", "webserver"), ("Gateway port", "gateway_port", "gateway")],
+)
+def test_a_port_is_free_until_somebody_listens_on_it(check: str, setting: str, process: str) -> None:
+    settings = Settings.load(_env_file=None, **{setting: any_free_port()})
+    assert one(check_ports(settings, None), check).level is Level.OK
 
     with socket.socket() as listener:
-        listener.bind((settings.web_host, settings.web_port))
+        listener.bind(("127.0.0.1", getattr(settings, setting)))
         listener.listen()
-        assert one(check_ports(settings, None), "Web port").level is Level.PROBLEM
-        ours = RunningServices(1, "", "", {"webserver": ServiceRecord(2, settings.web_port)})
-        assert one(check_ports(settings, ours), "Web port").level is Level.OK
+        assert one(check_ports(settings, None), check).level is Level.PROBLEM
+        ours = RunningServices(1, "", "", {process: ServiceRecord(2, getattr(settings, setting))})
+        assert one(check_ports(settings, ours), check).level is Level.OK

@@ -57,3 +57,21 @@ def test_markdown_carries_the_picture_itself():
 
     encoded = as_markdown(svg, "t").partition("base64,")[2].removesuffix(")")
     assert base64.b64decode(encoded).decode() == svg
+
+
+@pytest.mark.parametrize(
+    ("scale", "prices"),
+    [
+        (1.0, ["94", "96", "98", "100", "102"]),
+        (0.001, ["0.094", "0.096", "0.098", "0.100", "0.102"]),
+        (40.0, ["3,700", "3,800", "3,900", "4,000", "4,100"]),
+    ],
+)
+def test_prices_beside_the_picture_are_round(scale, prices):
+    close = scale * np.linspace(93.0, 103.0, 30)
+    time = np.arange("2013-01-01", 30, dtype="datetime64[D]").astype("datetime64[us]")
+    series = Bars("AAPL", Timeframe.DAILY, time, close, close, close, close, np.ones(30, np.int64))
+
+    shown = texts(candlesticks(series, [], title="t"))
+
+    assert [text for text in shown if text.replace(".", "").replace(",", "").isdigit()] == prices

@@ -11,6 +11,7 @@ from tickstock_pipeline.errors import PortInUseError
 from tickstock_pipeline.runtime.ports import (
     LOOPBACK,
     any_free_port,
+    http_url,
     is_port_free,
     remember_port,
     remembered_port,
@@ -67,3 +68,8 @@ def test_a_damaged_memory_of_the_port_is_ignored(tmp_path: Path, content: str) -
     (tmp_path / "port").write_text(content, encoding="utf-8")
 
     assert 0 < remembered_port(tmp_path / "port") < 65536
+
+
+@pytest.mark.parametrize(("host", "url"), [(LOOPBACK, "http://127.0.0.1:80"), ("::1", "http://[::1]:80")])
+def test_a_url_tells_an_ipv6_address_from_a_port(host: str, url: str) -> None:
+    assert http_url(host, 80) == url
