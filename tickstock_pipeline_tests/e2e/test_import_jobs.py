@@ -8,17 +8,17 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import pytest
 import redis
 
-from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.synthetic import SyntheticSource
 from tickstock_pipeline.storage.engine import create_engine
+from tickstock_pipeline_tests.gated_source import GatedSource
 
 TODAY = date.today()
 SYMBOLS = [f"SYN{number:04d}" for number in range(1, 51)]
@@ -34,44 +34,6 @@ STATUS_KEYS = {
     "started_at",
     "completed_at",
 }
-
-
-class GatedSource:
-    """A source that keeps those waiting who ask for the daily bars of certain symbols, until these are let go."""
-
-    def __init__(self, source: SyntheticSource) -> None:
-        self._source = source
-        self._changed = threading.Condition()
-        self._held: set[str] = set()
-        self._asked: set[str] = set()
-
-    def hold(self, symbols: Iterable[str]) -> None:
-        self._held = set(symbols)
-
-    def let_go(self, symbols: Iterable[str]) -> None:
-        with self._changed:
-            self._held -= set(symbols)
-            self._changed.notify_all()
-
-    def wait_until_asked_for(self, symbols: Iterable[str], seconds: float = 240) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: not self._asked.isdisjoint(symbols), seconds)
-
-    def listings(self):
-        return self._source.listings()
-
-    def splits(self, symbol):
-        return self._source.splits(symbol)
-
-    def dividends(self, symbol):
-        return self._source.dividends(symbol)
-
-    def bars(self, symbol: str, timeframe: Timeframe, first: date, last: date) -> Bars:
-        with self._changed:
-            self._asked.add(symbol)
-            self._changed.notify_all()
-            assert self._changed.wait_for(lambda: symbol not in self._held, 600)
-        return self._source.bars(symbol, timeframe, first, last)
 
 
 class Consumer:
