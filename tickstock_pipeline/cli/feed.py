@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import typer
 
 from tickstock_pipeline.cli.terminal import err
+from tickstock_pipeline.errors import AlreadyRunningError
 from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.market.symbol import normalise_symbol
 from tickstock_pipeline.runtime.attach import attached_settings
@@ -58,7 +59,7 @@ def feed(
 
     It keeps the connection up, fills what was missed, and lets another provider stand in. Symbols that are registered
     or put into the universe while it runs are taken up within half a minute, or at once after SIGHUP. A second feed
-    stands by until the first one ends.
+    stands by until the first one ends, and so does one that was held up until another took over.
     """
     settings = attached_settings(Settings.load())
     logging.basicConfig(level=settings.log_level, format=_LOG_FORMAT)
@@ -73,17 +74,23 @@ def feed(
 
 async def _run(settings: Settings, engine: sa.Engine, source: Source | None, symbols: Symbols) -> None:
     name = None if source is None else source.value
-    live = build_feed(settings, engine, trading_calendar(), symbols, source=name)
-    running = asyncio.create_task(live.run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
-    loop.add_signal_handler(signal.SIGHUP, live.look_again)
     err.print(f"Feeding from {name or settings.live}. Ctrl-C stops it.")
-    try:
-        await running
-    except asyncio.CancelledError:
-        err.print(f"Stopped after {live.writer.written.bars:,} bars.")
+    n_bars = 0
+    while True:
+        live = build_feed(settings, engine, trading_calendar(), symbols, source=name)
+        running = asyncio.create_task(live.run())
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, running.cancel)
+        loop.add_signal_handler(signal.SIGHUP, live.look_again)
+        try:
+            await running
+        except AlreadyRunningError as error:
+            err.print(f"{error.message} It stands by from here on.", soft_wrap=True)
+        except asyncio.CancelledError:
+            err.print(f"Stopped after {n_bars + live.writer.written.bars:,} bars.")
+            return
+        n_bars += live.writer.written.bars
 
 
 def _wanted(settings: Settings, engine: sa.Engine, symbols: str, universe: str) -> Symbols:

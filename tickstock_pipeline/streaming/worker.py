@@ -14,6 +14,7 @@ transaction did not commit are replayed.
 import logging
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -256,12 +257,12 @@ class LiveWorker:
 
     def close(self) -> None:
         """Give the shards up, so that others take over at once, and say good-bye; :meth:`run` ends with it."""
-        try:
-            self._publisher.sweep(self.desk.engine)
-            self._share.sign_off()
-            self.signs.stopped()
-        except (StorageError, MessagingError, DBAPIError, psycopg2.Error) as error:
-            _logger.error("stopping failed reason=%s", _reason(error))
+        # the shards can be had at once also where Redis is what is away
+        for farewell in (partial(self._publisher.sweep, self.desk.engine), self._share.sign_off, self.signs.stopped):
+            try:
+                farewell()
+            except (StorageError, MessagingError, DBAPIError, psycopg2.Error) as error:
+                _logger.error("stopping failed reason=%s", _reason(error))
         _logger.info("stopped worker=%s", self.desk.worker)
 
 

@@ -99,7 +99,7 @@ class FeedTurn:
                 if not self._lock.acquire(blocking=False):
                     raise AlreadyRunningError(
                         "Another feed has taken over, since this one was held up for too long.",
-                        advice="Look at what kept this machine busy; start this feed again to stand by.",
+                        advice="Look at what kept this machine busy. It may stand by again.",
                     ) from None
 
     def give_up(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tickstock_pipeline.market.bar import Bars
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.messaging.bar_stream import BAR_FIELD, shard_of
-from tickstock_pipeline.messaging.channels import FEED_STATE, bar_stream
+from tickstock_pipeline.messaging.channels import FEED_STATE, FEED_TURN, bar_stream
 from tickstock_pipeline.messaging.connection import connect
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline.replay.source import MemorySource
@@ -95,6 +95,30 @@ def test_it_feeds_the_registered_symbols_shows_in_status_and_ends_when_asked(
     assert "Stopped after 3 bars." in output
     assert KEY not in output
     assert configured("status", "--json").json()["live"] is None
+
+
+def test_one_that_another_has_taken_over_from_stands_by_and_feeds_again_after_it(
+    variables: dict[str, str], server: ReplayServer, tmp_path: Path, redis_url: str
+) -> None:
+    process = started(variables, tmp_path, "--symbols", "AAPL")
+    try:
+        assert server.stream.wait_for_subscribers(timeout=30)
+        with connect(redis_url) as client:
+            client.set(FEED_TURN, "another feed's", px=2_000)
+        deadline = time.monotonic() + 20
+        while server.stream.n_clients:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert server.stream.wait_for_subscribers(timeout=20)
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert "Another feed has taken over" in output
+    assert "It stands by from here on." in output
+    assert output.count("Stopped after 0 bars.") == 1
 
 
 def test_a_wrong_key_ends_it_with_what_to_do(variables: dict[str, str], tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Who works on which shard: shared evenly, handed over, and checked in the transaction."""
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
 from tickstock_pipeline.errors import LeaseLostError, StorageError
+from tickstock_pipeline.market.calendar import trading_calendar
 from tickstock_pipeline.messaging.bar_stream import BarStream
+from tickstock_pipeline.messaging.connection import connect
+from tickstock_pipeline.runtime.redis import EmbeddedRedis
 from tickstock_pipeline.storage import leases
 from tickstock_pipeline.streaming.held_up import LOCK_WAIT_MS
+from tickstock_pipeline.streaming.worker import LiveWorker, worker_engine
 from tickstock_pipeline_tests.integration.streaming.conftest import MakeWorker, live, minutes, table, until_idle
 
 
@@ -32,6 +38,24 @@ def test_workers_share_all_shards_evenly_and_a_leaving_one_hands_over_at_once(
     for worker in workers[1:]:
         worker.renew_now()
     assert [len(worker.desk.leases) for worker in workers] == [0, 8, 8]
+
+
+def test_a_worker_that_ends_while_redis_is_away_hands_over_all_the_same(
+    engine: sa.Engine, database_url: str, tmp_path: Path
+) -> None:
+    server, own = EmbeddedRedis(tmp_path), worker_engine(database_url, "one")
+    try:
+        with connect(server.start()) as client:
+            worker = LiveWorker("one", own, client, trading_calendar())
+            worker.prepare()
+            worker.renew_now()
+            assert len(worker.desk.leases) == 16
+            server.stop()
+            worker.close()
+    finally:
+        server.stop()
+        own.dispose()
+    assert table(engine, "SELECT count(*) FROM shard_leases WHERE worker IS NULL") == [(16,)]
 
 
 def test_a_worker_takes_no_more_shards_than_it_is_told(make_worker: MakeWorker) -> None:
