@@ -4,16 +4,17 @@ from datetime import UTC, date, datetime, timedelta
 
 import sqlalchemy as sa
 
-from tickstock_pipeline.batch.imports import last_settled
+from tickstock_pipeline.batch.imports import SETTLED_AFTER, last_settled
 from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.storage.instants import plain
 from tickstock_pipeline.storage.provenance import read_provenance
 from tickstock_pipeline.storage.symbols import read_symbols
 
-# An unknown symbol, or a plan that does not cover it, costs a request at each try.
-_FAILURE_RESTS = timedelta(hours=3)
+# An unknown symbol, a plan that does not cover it, or has a day once it is over, costs a request at each try.
+_RESTS = timedelta(hours=3)
 
 
 def due_days(
@@ -22,9 +23,10 @@ def due_days(
     """This year's daily bars of active symbols whose days the provider was asked for before, by symbol.
 
     Due once a session has ended and settled; not where the provider's history of the symbol has ended, and not where
-    the last try failed within three hours.
+    the last try failed within three hours, or brought everything but the day.
     """
     ended = last_settled(calendar, now)
+    settled = calendar.closing(ended) + SETTLED_AFTER
     last_listed = {listing.symbol: listing.last for listing in provider.catalogue()}
     symbols = read_symbols(connection)
     newest: dict[str, date] = {}
@@ -34,10 +36,11 @@ def due_days(
             continue
         asked = made.requested_through or date.min
         newest[partition.symbol] = max(asked, newest.get(partition.symbol, date.min))
-        if made.outcome == "failed" and made.updated_at is not None:
-            age = now - made.updated_at.astimezone(UTC)
-            if timedelta(0) <= age < _FAILURE_RESTS:
-                rests.add(partition.symbol)
+        if made.updated_at is None or not timedelta(0) <= now - made.updated_at.astimezone(UTC) < _RESTS:
+            continue
+        is_without_the_day = partition.year == ended.year and asked < ended and plain(made.updated_at) >= settled
+        if made.outcome == "failed" or is_without_the_day:
+            rests.add(partition.symbol)
     due = []
     for symbol in symbols:
         last = min(last_listed.get(symbol, ended), ended)

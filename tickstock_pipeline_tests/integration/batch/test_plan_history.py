@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 import sqlalchemy as sa
 from pydantic import SecretStr
 
+from tickstock_pipeline.batch.due_imports import due_days
 from tickstock_pipeline.batch.imports import import_bars
 from tickstock_pipeline.batch.outcome import Status, failures
 from tickstock_pipeline.market.partition import Partition
@@ -87,3 +88,28 @@ def test_a_year_that_has_nothing_yet_is_left_as_it_is(engine: sa.Engine) -> None
     assert [(one.status, one.facts.get("note")) for one in outcomes][1] == (Status.UNCHANGED, "the day is not over")
     with engine.connect() as connection:
         assert list(read_provenance(connection, Timeframe.DAILY)) == partitions[:1]
+
+
+def test_a_day_that_the_plan_does_not_have_yet_is_due_again_after_a_rest(engine: sa.Engine) -> None:
+    provider = ArrayProvider([days("AAPL", date(2020, 1, 1), date(2021, 12, 31))])
+    this_year = [Partition("AAPL", 2021)]
+
+    def is_due(now: datetime) -> bool:
+        with engine.connect() as connection:
+            return bool(due_days(connection, provider, CALENDAR, now))
+
+    def asked(now: datetime) -> None:
+        import_bars(engine, provider, CALENDAR, Timeframe.DAILY, this_year, now=now)
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE bar_provenance SET updated_at = :now"), {"now": now})
+
+    # 3 March 2021 closes at 21:00
+    asked(datetime(2021, 3, 3, 20, 59, tzinfo=UTC))
+    assert is_due(datetime(2021, 3, 3, 21, 30, tzinfo=UTC))
+    provider.ends = date(2021, 3, 2)
+    asked(datetime(2021, 3, 3, 21, 30, tzinfo=UTC))
+    assert not is_due(datetime(2021, 3, 3, 21, 45, tzinfo=UTC))
+    assert is_due(datetime(2021, 3, 4, 0, 31, tzinfo=UTC))
+    provider.ends = None
+    asked(datetime(2021, 3, 4, 6, tzinfo=UTC))
+    assert not is_due(datetime(2021, 3, 4, 9, 1, tzinfo=UTC))
