@@ -36,6 +36,8 @@ SETTLED_MS = 1500
 """Pages draw their parts one after the other, and say nothing when they are done."""
 
 SYMBOL, YEAR, UNKNOWN = "AAPL", "2012", "NOPE"
+LAUNCHED = re.compile(r"^Launched run\s+[0-9a-f]{8}$")
+CLOCK = re.compile(r"\d:\d\d")
 HEXADECIMAL = re.compile(r"^[0-9a-f]{8}$")
 
 
@@ -218,9 +220,11 @@ def launch(tour: Tour, symbol: str, years: str, picture: str | None = None) -> N
 def execute_check(tour: Tour) -> None:
     """Judge anew; what the page says until then is of an earlier run."""
     tour.press("Execute")
-    running = tour.page.get_by_text("In Progress", exact=True).first
-    running.wait_for()
-    running.wait_for(state="hidden")
+    launched = tour.page.get_by_text(LAUNCHED).last.inner_text()
+    run = launched.split()[-1]
+    # the time of the latest execution is a link to its run
+    tour.page.locator(f"a[href*='{run}']").filter(has_text=CLOCK).first.wait_for()
+    tour.page.get_by_text("Running", exact=True).first.wait_for(state="hidden")
 
 
 def open_newest_backfill(tour: Tour) -> None:
