@@ -36,6 +36,8 @@ SETTLED_MS = 1500
 """Pages draw their parts one after the other, and say nothing when they are done."""
 
 SYMBOL, YEAR, UNKNOWN = "AAPL", "2012", "NOPE"
+LAUNCHED = re.compile(r"^Launched run\s+[0-9a-f]{8}$")
+CLOCK = re.compile(r"\d:\d\d")
 HEXADECIMAL = re.compile(r"^[0-9a-f]{8}$")
 
 
@@ -78,9 +80,12 @@ class Tour:
         """The dialog in front."""
         return self.page.get_by_role("dialog").last
 
-    def picture(self, name: str, *, height: int = SIZE["height"]) -> None:
-        """Save what is to be seen, down to ``height``."""
+    def picture(self, name: str, *, height: int = SIZE["height"], above: Locator | None = None) -> None:
+        """Save what is to be seen, down to ``height`` or to the lowest of ``above``: a trace has paths of a machine."""
         self.page.wait_for_timeout(SETTLED_MS)
+        if above is not None:
+            tops = [box["y"] for one in above.all() if (box := one.bounding_box()) is not None]
+            height = int(max(top for top in tops if top < height))
         shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB").crop((0, 0, SIZE["width"], height))
         file = PICTURES / f"operations-{name}.png"
         shot.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
@@ -104,18 +109,17 @@ def failed_import(tour: Tour) -> None:
     subprocess.run([sys.executable, "-m", "tickstock_pipeline", *words], check=False)
     tour.open("Runs", "Failed")
     tour.page.get_by_text("tickstock/job_id").first.wait_for()
-    tour.picture("failed-runs")
+    tour.picture("failed-runs", height=400)
     tour.page.locator("a[href^='/runs/']").filter(has_text=HEXADECIMAL).first.click()
     tour.wait_for("partitions failed")
-    # what comes below is a stack trace, with paths of this machine
-    tour.picture("failed-run", height=540)
+    tour.picture("failed-run", above=tour.page.get_by_text("Stack Trace"))
 
 
 def missing(tour: Tour) -> None:
     """Execute the check that tells which bars are missing, and why."""
     tour.open("Catalog", "ohlcv_daily", "Checks")
     tour.page.get_by_text("completeness", exact=True).first.click()
-    tour.press("Execute")
+    execute_check(tour)
     tour.wait_for("gaps in 1 symbols")
     tour.picture("completeness")
 
@@ -124,7 +128,7 @@ def stale(tour: Tour) -> None:
     """Analysis is forgotten, as the page says; a check tells of it once it is executed."""
     forget_analysis()
     tour.open("Catalog", "patterns_daily", "Checks")
-    tour.press("Execute")
+    execute_check(tour)
     tour.wait_for("have no analysis that holds")
     tour.picture("check")
 
@@ -135,7 +139,7 @@ def backfill(tour: Tour) -> None:
     launch(tour, SYMBOL, "[2000...2013]", picture="launch")
     open_newest_backfill(tour)
     tour.wait_for("100% completed")
-    tour.picture("backfill")
+    tour.picture("backfill", height=400)
     tour.page.goto(f"{tour.url}/assets/patterns_daily?view=partitions&partition={SYMBOL}%7C{YEAR}")
     tour.page.get_by_text("Show Markdown").first.click()
     tour.picture("picture")
@@ -168,7 +172,7 @@ def lineage(tour: Tour) -> None:
     tour.page.get_by_text("Lineage", exact=True).last.click()
     tour.press("All")
     tour.wait_for("ohlcv_1min")
-    for _ in range(2):
+    for _ in range(4):
         tour.page.locator("button:has([aria-label=zoom_out])").click()
     tour.picture("lineage")
 
@@ -211,6 +215,16 @@ def launch(tour: Tour, symbol: str, years: str, picture: str | None = None) -> N
         tour.picture(picture)
     tour.press("Launch backfill")
     title.wait_for(state="hidden")
+
+
+def execute_check(tour: Tour) -> None:
+    """Judge anew; what the page says until then is of an earlier run."""
+    tour.press("Execute")
+    launched = tour.page.get_by_text(LAUNCHED).last.inner_text()
+    run = launched.split()[-1]
+    # the time of the latest execution is a link to its run
+    tour.page.locator(f"a[href*='{run}']").filter(has_text=CLOCK).first.wait_for()
+    tour.page.get_by_text("Running", exact=True).first.wait_for(state="hidden")
 
 
 def open_newest_backfill(tour: Tour) -> None:

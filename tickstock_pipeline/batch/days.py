@@ -67,7 +67,8 @@ def lacking_days(
     connection: sa.Connection, calendar: TradingCalendar, partitions: Collection[Partition], now: datetime
 ) -> set[Partition]:
     """The partitions in which minutes are stored of a session that has ended and of which nobody gave a daily bar."""
-    ended = calendar.last_closed(np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")).item()
+    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    ended = date.fromisoformat(str(calendar.last_closed(moment)))
     symbols: dict[int, list[str]] = {}
     for symbol, year in sorted(partitions):
         symbols.setdefault(year, []).append(symbol)

@@ -92,24 +92,20 @@ def test_minutes_are_compared_on_the_evening_of_a_session(daemon) -> None:
     assert daemon.tick_schedule("reconciliation", "2024-03-03T01:30:00+00:00") == []
 
 
-@pytest.mark.parametrize(
-    ("session", "fault"),
-    [
+def test_a_session_that_cannot_be_compared_is_refused_in_words(daemon) -> None:
+    job = defs.resolve_job_def("reconciliation")
+    for session, fault in (
         ("yesterday", "is not a date"),
         ("2024-03-03", "is not a session of the exchange"),
         ("1850-03-04", "is not a session of the exchange"),
         ("2999-03-04", "has not ended"),
-    ],
-)
-def test_a_session_that_cannot_be_compared_is_refused_in_words(daemon, session: str, fault: str) -> None:
-    config = {"ops": {"compare_minutes": {"config": {"session": session}}}}
+    ):
+        config = {"ops": {"compare_minutes": {"config": {"session": session}}}}
 
-    result = defs.resolve_job_def("reconciliation").execute_in_process(
-        run_config=config, instance=daemon.instance, raise_on_error=False
-    )
+        result = job.execute_in_process(run_config=config, instance=daemon.instance, raise_on_error=False)
 
-    description = result.failure_data_for_node("compare_minutes").user_failure_data.description
-    assert description.startswith(f"The session asked for, {session}, {fault}.")
+        description = result.failure_data_for_node("compare_minutes").user_failure_data.description
+        assert description.startswith(f"The session asked for, {session}, {fault}.")
 
 
 def test_the_universe_folder_is_read_again_and_a_bad_file_named(daemon, tmp_path: Path, monkeypatch) -> None:
