@@ -209,23 +209,29 @@ def first_start(workplace: Workplace, up: Up, source: GatedSource, series: dict[
     assert up.wait(60) == 0
 
 
-def the_schedules_make_up_for_what_they_missed(dagster: Webserver, engine: sa.Engine, series: dict[str, Bars]) -> None:
-    ticks = {}
+def missed_ticks(dagster: Webserver) -> dict[str, list[str]]:
+    """The runs that the schedules ask for at their first look, which is that of the daemon's start."""
     for name in OFF_FOR:
         wait_until(
             lambda name=name: any(tick["status"] != "STARTED" for tick in dagster.schedule(name)["ticks"]),
             f"{name} has not ticked",
             90,
         )
-        ticks[name] = dagster.schedule(name)["ticks"][-1]
+    asked = {name: dagster.schedule(name)["ticks"][-1]["runIds"] for name in OFF_FOR}
     dagster.stop_schedule("catch_up")
-    assert {name: len(tick["runIds"]) for name, tick in ticks.items()} == {
+    assert {name: len(run_ids) for name, run_ids in asked.items()} == {
         "catch_up": MOST_RUNS,
         "after_close": 1,
         "universe_refresh": 1,
         "retention": 1,
     }
-    for run_id in [run_id for tick in ticks.values() for run_id in tick["runIds"]]:
+    return asked
+
+
+def the_schedules_make_up_for_what_they_missed(
+    dagster: Webserver, asked: dict[str, list[str]], engine: sa.Engine, series: dict[str, Bars]
+) -> None:
+    for run_id in [run_id for run_ids in asked.values() for run_id in run_ids]:
         dagster.require_success(run_id)
     newest = execute(engine, "SELECT max(date) FROM ohlcv_daily WHERE symbol = :symbol", symbol=NO_FLAG)
     assert newest[0][0] == series[NO_FLAG].time[-1].astype("datetime64[D]").item()
@@ -324,14 +330,17 @@ def test_everything_that_falls_behind_is_caught_up_with(
     up = workplace.up(TICKSTOCK_RETENTION_MINUTES_YEARS="1", TICKSTOCK_RETENTION_PATTERNS_DAYS=str(old_patterns))
     up.wait_for("Ctrl-C stops everything", timeout=300)
     dagster = Webserver(workplace.web_port)
-    the_schedules_make_up_for_what_they_missed(dagster, engine, series)
-    what_is_switched_off_in_dagster_starts_nothing(dagster, engine, began)
+    asked = missed_ticks(dagster)
 
     # what was imported without analysis is still there to be done, and done where the bounded backfill has stopped
+    dagster.require_success(asked["after_close"][0])
     assert stale(engine) >= {f"{symbol}|2013" for symbol in LEFT[2:]}
     assert not [key for key in analysed_at(engine) if key[0] == NO_FLAG]
     resumed = workplace.start("backfill", "--timeframe", "daily", "--symbols", ",".join([*LEFT, NO_FLAG]))
     resumed.wait_for("bars in")
+    the_schedules_make_up_for_what_they_missed(dagster, asked, engine, series)
+    what_is_switched_off_in_dagster_starts_nothing(dagster, engine, began)
+
     dagster.start_sensor("new_bars")
     wait_until(lambda: dagster.cursor("new_bars") is not None and not left_of_backlog(engine), "something is left")
     assert count(engine, "analysis_coverage WHERE symbol LIKE 'C%' AND year = 2013") == 3 * len(BACKLOG)
