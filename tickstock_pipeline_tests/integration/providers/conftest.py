@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import stamina
+from pydantic import SecretStr
 
+from tickstock_pipeline.providers.polygon import PolygonProvider
 from tickstock_pipeline.providers.retries import ATTEMPTS
 from tickstock_pipeline.replay.server import ReplayServer
 from tickstock_pipeline_tests.integration.providers.canned_server import CannedServer, CountingBudget, canned_server
+from tickstock_pipeline_tests.integration.providers.polygon_answers import KEY
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +45,9 @@ def canned() -> Iterator[CannedServer]:
 def budget() -> CountingBudget:
     """Of a provider without a limit; counts the requests."""
     return CountingBudget()
+
+
+@pytest.fixture
+def polygon(server: ReplayServer, budget: CountingBudget) -> PolygonProvider:
+    """Polygon's provider at the replay server."""
+    return PolygonProvider(base_url=server.url, api_key=SecretStr(KEY), budget=budget, timeout=5.0)
