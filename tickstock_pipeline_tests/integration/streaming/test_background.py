@@ -28,7 +28,7 @@ def test_a_slice_ends_when_its_time_is_over_however_many_series_wait(
     steps = itertools.count()
     background = Background(
         worker.desk,
-        Publisher(client),
+        Publisher(client, kept_events=1_000),
         Breaker(UNLIMITED, time.monotonic),
         Tally(),
         # six looks at the clock are a slice
