@@ -3,8 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# more than cores: the longest tests wait for Dagster's own intervals, and begin first
-WORKERS ?= 3
+WORKERS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: up demo test check lint fmt bench chaos clean install install-dev help
@@ -18,6 +17,7 @@ up: install        ## Start everything, import and analyse the sample data, show
 demo: install      ## The same, and stop when the job is done.
 	@exec $(BIN)/tickstock up --once
 
+# one test at a time to whoever is free: the longest, which come first, are shared out evenly
 test: install-dev check   ## Lint, types, layers, and all tests against real services.
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist load --maxschedchunk 1 --cov --cov-report=term
 

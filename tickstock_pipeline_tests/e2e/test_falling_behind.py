@@ -219,12 +219,13 @@ def missed_ticks(dagster: Webserver) -> dict[str, list[str]]:
         )
     asked = {name: dagster.schedule(name)["ticks"][-1]["runIds"] for name in OFF_FOR}
     dagster.stop_schedule("catch_up")
-    assert {name: len(run_ids) for name, run_ids in asked.items()} == {
+    assert {name: len(run_ids) for name, run_ids in asked.items() if name != "after_close"} == {
         "catch_up": MOST_RUNS,
-        "after_close": 1,
         "universe_refresh": 1,
         "retention": 1,
     }
+    # neighbours on the grid share a run, and catch_up may have put symbols of its own between them at that moment
+    assert 1 <= len(asked["after_close"]) <= 2
     return asked
 
 
@@ -333,7 +334,8 @@ def test_everything_that_falls_behind_is_caught_up_with(
     asked = missed_ticks(dagster)
 
     # what was imported without analysis is still there to be done, and done where the bounded backfill has stopped
-    dagster.require_success(asked["after_close"][0])
+    for run_id in asked["after_close"]:
+        dagster.require_success(run_id)
     assert stale(engine) >= {f"{symbol}|2013" for symbol in LEFT[2:]}
     assert not [key for key in analysed_at(engine) if key[0] == NO_FLAG]
     resumed = workplace.start("backfill", "--timeframe", "daily", "--symbols", ",".join([*LEFT, NO_FLAG]))

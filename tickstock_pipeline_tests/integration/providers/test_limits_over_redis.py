@@ -22,12 +22,14 @@ from tickstock_pipeline.settings import Settings
 
 FIVE_IN_TWO_SECONDS = RateLimitItemPerSecond(5, 2)
 
-# Prints when each of its requests was allowed: CLOCK_MONOTONIC is the same in all processes of a machine.
+# Says that it is there; told to go, prints when each of its requests was allowed: CLOCK_MONOTONIC is the same in all
+# processes of a machine.
 PROCESS = """
 import sys, time
 from limits import RateLimitItemPerSecond
 from tickstock_pipeline.providers.limits import budget_of
 budget = budget_of("polygon", "account", [RateLimitItemPerSecond(5, 2)], sys.argv[1], longest_wait=60)
+print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[2])):
     budget.acquire()
@@ -56,6 +58,9 @@ def test_threads_and_processes_together_never_send_one_request_over(redis_url: s
         )
         for _ in range(2)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
