@@ -1,5 +1,6 @@
 """Real servers for every test: one PostgreSQL and one Redis per session, a fresh, migrated database per test."""
 
+import logging
 import os
 import shutil
 import signal
@@ -30,6 +31,15 @@ _TEMPLATE = "tickstock_template"
 # A shell's background job ignores Ctrl-C, and so would all processes of ours that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def own_log_level() -> Iterator[None]:
+    """Dagster sets the level of the loggers that it manages for a run in this process, and leaves it at that."""
+    logger = logging.getLogger("tickstock_pipeline")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
