@@ -86,8 +86,16 @@ def test_threads_and_processes_together_never_send_one_request_over(redis_url: s
 
     assert len(times) == 15
     assert most_in(times, 2.0) == 5
-    # fair: neither process had to wait for the other to finish
-    assert min(outputs[0][-1], outputs[1][-1]) > max(outputs[0][2], outputs[1][2])
+
+
+def test_who_asks_first_is_served_first(redis_url: str) -> None:
+    window = window_of(RateLimitItemPerMinute(1))
+    one, other = (SharedWindows(redis_url, "fair", [window]) for _ in range(2))
+
+    slots = [float(asking.reserve(600.0).key) for asking in (one, other, other, one, other, one)]
+
+    assert slots == sorted(slots)
+    assert slots[-1] - slots[0] == pytest.approx(5 * window.seconds)
 
 
 def test_the_limit_costs_little_more_than_its_own_time(redis_url: str) -> None:
