@@ -6,14 +6,12 @@ from datetime import UTC, date, datetime, timedelta
 
 import httpx
 import pytest
-import stamina
 from pydantic import SecretStr
 
 from tickstock_pipeline.errors import (
     ProviderAnswerError,
     ProviderError,
     ProviderRefusedError,
-    ProviderUnavailableError,
     RateLimitedError,
     UnknownSymbolError,
 )
@@ -30,8 +28,8 @@ from tickstock_pipeline_tests.integration.providers.alpha_vantage_answers import
     row,
 )
 from tickstock_pipeline_tests.integration.providers.canned_server import Canned, CannedServer, CountingBudget, Request
-from tickstock_pipeline_tests.integration.providers.sample_history import FIRST, LAST, NOW, raw
-from tickstock_pipeline_tests.same_bars import assert_same_bars
+from tickstock_pipeline_tests.integration.providers.failure_contract import FailureContract
+from tickstock_pipeline_tests.integration.providers.sample_history import FIRST, LAST, NOW
 
 # Notices as users of the service report them.
 BURST = (
@@ -58,34 +56,12 @@ def provider(server: ReplayServer, budget: CountingBudget) -> HistoricalProvider
     return provider_of(server.url, budget)
 
 
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        ("401", ProviderRefusedError),
-        ("403", ProviderRefusedError),
-        ("404", ProviderAnswerError),
-        ("html", ProviderAnswerError),
-        ("truncated", ProviderAnswerError),
-    ],
-)
-def test_what_no_retry_mends_fails_at_once(
-    server: ReplayServer, provider: AlphaVantageProvider, fault: str, error: type[ProviderError]
-) -> None:
-    server.faults.add(fault, symbol="AAPL")
-    with pytest.raises(error, match="AAPL") as raised:
-        provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST)
-    assert raised.value.advice
-    assert len(server.requests) == 1
-    assert len(provider.fetch_bars("MSFT", Timeframe.DAILY, FIRST, LAST).bars)
+class TestFailures(FailureContract):
+    not_found = ProviderAnswerError
+    url_setting = "TICKSTOCK_ALPHA_VANTAGE_URL"
 
-
-@pytest.mark.parametrize("fault", ["429", "quota", "500", "502", "503", "cut"])
-def test_what_a_retry_mends_is_asked_again_and_the_budget_knows(
-    server: ReplayServer, provider: AlphaVantageProvider, budget: CountingBudget, fault: str
-) -> None:
-    server.faults.add(fault, symbol="AAPL", times=2)
-    assert_same_bars(provider.fetch_bars("AAPL", Timeframe.DAILY, FIRST, LAST).bars, raw())
-    assert len(server.requests) == budget.acquired == 3
+    def provider_at(self, url: str, budget: CountingBudget, timeout: float) -> HistoricalProvider:
+        return AlphaVantageProvider(url, SecretStr(KEY), budget, timeout, now=lambda: NOW)
 
 
 @pytest.mark.parametrize("said", ["what\0ever\ud800\nand\x1b[31mmore", "\u202e"])
@@ -106,19 +82,6 @@ def test_a_month_that_fails_leaves_no_short_series(server: ReplayServer, provide
     server.faults.add("html", nth=2)
     with pytest.raises(ProviderAnswerError):
         provider.fetch_bars("AAPL", Timeframe.MINUTE, date(2005, 2, 22), date(2005, 4, 6))
-
-
-def test_a_silent_server_is_given_up_after_the_timeout(server: ReplayServer, budget: CountingBudget) -> None:
-    server.faults.add("hang", times=None)
-    provider = AlphaVantageProvider(server.url, SecretStr(KEY), budget, 0.2, now=lambda: NOW)
-    with stamina.set_testing(True, attempts=1), pytest.raises(ProviderUnavailableError, match="AAPL"):
-        provider.fetch_splits("AAPL")
-    assert len(server.requests) == 1
-
-
-def test_nobody_listening_is_no_answer(budget: CountingBudget) -> None:
-    with pytest.raises(ProviderUnavailableError, match="TICKSTOCK_ALPHA_VANTAGE_URL"):
-        provider_of("http://127.0.0.1:9", budget).fetch_splits("AAPL")
 
 
 @pytest.mark.parametrize("name", ["Information", "Note", "Error Message"])
