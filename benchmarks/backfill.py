@@ -78,6 +78,7 @@ def measure(n_symbols: int = SYMBOLS, years: Sequence[int] = YEARS) -> list[Tabl
 
 @contextmanager
 def engine_of(instance: Instance) -> Iterator[sa.Engine]:
+    """Connections to the database of a running instance, closed at the end."""
     engine = create_engine(instance.services.database_url)
     try:
         yield engine

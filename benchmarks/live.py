@@ -132,7 +132,7 @@ def _follow(database_url: str, redis_url: str, parent: "Connection[float, str]")
     """A worker that takes in what its parent has appended, each time that it is told to."""
     engine = worker_engine(database_url, "apart")
     with connect(redis_url) as client:
-        worker = LiveWorker("apart", engine, client, trading_calendar(), limits=UNLIMITED)
+        worker = LiveWorker("apart", engine, client, trading_calendar(), kept_events=100_000, limits=UNLIMITED)
         worker.prepare()
         worker.turn()
         parent.send(_resident_mb())
@@ -198,7 +198,7 @@ def _worker() -> Iterator[tuple[LiveWorker, BarStream, list[Bars], str]]:
                 analyse_partitions(engine, trading_calendar(), Timeframe.MINUTE, partitions)
                 settle(engine)
                 own = worker_engine(libpq_url(engine), "benchmark")
-                worker = LiveWorker("benchmark", own, client, trading_calendar(), limits=UNLIMITED)
+                worker = LiveWorker("benchmark", own, client, trading_calendar(), kept_events=100_000, limits=UNLIMITED)
                 worker.prepare()
                 stream.append([_live(bars[HISTORY - 1 : HISTORY])[0] for bars in series])
                 started = time.perf_counter()

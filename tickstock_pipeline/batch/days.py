@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Unpack
 
 import numpy as np
@@ -15,6 +15,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar
 from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
+from tickstock_pipeline.storage.instants import plain
 from tickstock_pipeline.storage.quality import Span, count_bars_by_date, dates_given
 
 _OF_THE_TABLE = ("bars", "first_bar", "last_bar", "bars_from_minutes")
@@ -67,7 +68,7 @@ def lacking_days(
     connection: sa.Connection, calendar: TradingCalendar, partitions: Collection[Partition], now: datetime
 ) -> set[Partition]:
     """The partitions in which minutes are stored of a session that has ended and of which nobody gave a daily bar."""
-    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    moment = plain(now)
     ended = date.fromisoformat(str(calendar.last_closed(moment)))
     symbols: dict[int, list[str]] = {}
     for symbol, year in sorted(partitions):

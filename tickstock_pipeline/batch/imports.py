@@ -33,6 +33,7 @@ from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.base import HistoricalProvider
 from tickstock_pipeline.storage.corporate_actions import KINDS, actions_fetched_since
+from tickstock_pipeline.storage.instants import plain
 from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import Provenance, read_provenance
 
@@ -219,7 +220,7 @@ def last_settled(calendar: TradingCalendar, now: datetime) -> date:
     ValueError
         If no session of the calendar has ended by then.
     """
-    moment = np.datetime64(now.astimezone(UTC).replace(tzinfo=None), "us")
+    moment = plain(now)
     return date.fromisoformat(str(calendar.last_closed(moment - SETTLED_AFTER)))
 
 

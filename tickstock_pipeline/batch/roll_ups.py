@@ -24,6 +24,7 @@ from tickstock_pipeline.market.calendar import TradingCalendar, exchange_date
 from tickstock_pipeline.market.partition import Partition, years_by_symbol
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.storage.bars import delete_bars_except, read_bars, write_bars
+from tickstock_pipeline.storage.instants import plain
 from tickstock_pipeline.storage.ledger import read_ledger
 from tickstock_pipeline.storage.provenance import (
     Provenance,
@@ -80,7 +81,7 @@ def roll_up_bars(
     source = into.derived_from
     if source is None:
         raise ValueError(f"{into.value} bars are not derived from others")
-    moment = np.datetime64((now or datetime.now(UTC)).replace(tzinfo=None), "us")
+    moment = plain(now or datetime.now(UTC))
     ended_by = moment - SETTLED_AFTER if source is Timeframe.DAILY else moment
     with engine.connect() as connection:
         made_from = read_provenance(connection, into, sorted({partition.symbol for partition in partitions}))

@@ -76,10 +76,10 @@ async def _run(settings: Settings, engine: sa.Engine, source: Source | None, sym
     name = None if source is None else source.value
     err.print(f"Feeding from {name or settings.live}. Ctrl-C stops it.")
     n_bars = 0
+    loop = asyncio.get_running_loop()
     while True:
         live = build_feed(settings, engine, trading_calendar(), symbols, source=name)
         running = asyncio.create_task(live.run())
-        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, running.cancel)
         loop.add_signal_handler(signal.SIGHUP, live.look_again)

@@ -80,8 +80,8 @@ class LiveWorker:
     name : unlike that of every other worker; at most 40 characters
     engine : of :func:`worker_engine`
     client : of :func:`tickstock_pipeline.messaging.connection.connect`; used from this thread only
-    most_shards : never take more shards than that; None: a fair share
     kept_events : in the streams of pattern events and of retractions; older ones are trimmed
+    most_shards : never take more shards than that; None: a fair share
     """
 
     def __init__(
@@ -91,9 +91,9 @@ class LiveWorker:
         client: "redis.Redis",
         calendar: TradingCalendar,
         *,
+        kept_events: int,
         limits: Limits | None = None,
         most_shards: int | None = None,
-        kept_events: int = 100_000,
     ) -> None:
         with engine.connect() as connection:
             require_head(connection)

@@ -66,9 +66,8 @@ def heard(database_url: str, redis_url: str) -> Iterator[Heard]:
     ]
     engine = worker_engine(database_url, "node")
     with connect(redis_url) as client:
-        worker = LiveWorker(
-            "node", engine, client, trading_calendar(), limits=Limits(cpu_percent=1e9, lag_s=1e9, busy_lag_s=1e9)
-        )
+        unlimited = Limits(cpu_percent=1e9, lag_s=1e9, busy_lag_s=1e9)
+        worker = LiveWorker("node", engine, client, trading_calendar(), kept_events=100_000, limits=unlimited)
         worker.prepare()
         BarStream(client).append(bars)
         worker.turn()

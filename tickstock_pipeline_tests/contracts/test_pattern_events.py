@@ -97,7 +97,7 @@ def test_flows_of_a_real_worker_are_complete(
     writing = worker_engine(database_url, "contract")
     with connect(redis_url) as client, IndependentConsumer(redis_url, database_url) as consumer:
         stream = BarStream(client)
-        worker = LiveWorker("contract", writing, client, trading_calendar(), limits=UNLIMITED)
+        worker = LiveWorker("contract", writing, client, trading_calendar(), kept_events=100_000, limits=UNLIMITED)
         worker.prepare()
         try:
             stream.append(live(bars[:60]))

@@ -5,7 +5,6 @@ What they must be is computed in this process, symbol by symbol and year by year
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -19,6 +18,7 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.providers.sample import SampleProvider
 from tickstock_pipeline.storage.engine import create_engine
+from tickstock_pipeline_tests.e2e.waiting import wait_until
 
 SYMBOLS = [f"S{number:02d}" for number in range(60)]
 YEARS = range(2019, 2023)
@@ -68,14 +68,8 @@ def compute_in_order(engine: sa.Engine, provider: SampleProvider, symbols: Seque
 
 def wait_for_rows(url: str, table: str, seconds: float = 180) -> None:
     """Return once ``table`` has rows: nothing tells another process of a row, so it is asked for."""
-    engine = create_engine(url)
-    deadline = time.monotonic() + seconds
-    with engine.connect() as connection:
-        while not connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {table})")):
-            connection.rollback()
-            assert time.monotonic() < deadline, f"no row in {table} after {seconds} s"
-            time.sleep(0.1)
-    engine.dispose()
+    query = f"SELECT EXISTS (SELECT FROM {table})"
+    wait_until(lambda: bool(scalar(url, query)), f"no row in {table} after {seconds} s", seconds)
 
 
 @pytest.mark.timeout(1_200)

@@ -74,7 +74,13 @@ def make_worker(database_url: str, redis_url: str) -> Iterator[MakeWorker]:
     def make(name: str = "one", *, dsn: str = database_url, **options: Any) -> LiveWorker:
         engines.append(worker_engine(dsn, name))
         clients.append(connect(redis_url))
-        worker = LiveWorker(name, engines[-1], clients[-1], trading_calendar(), **{"limits": UNLIMITED, **options})
+        worker = LiveWorker(
+            name,
+            engines[-1],
+            clients[-1],
+            trading_calendar(),
+            **{"kept_events": 100_000, "limits": UNLIMITED, **options},
+        )
         worker.prepare()
         return worker
 

@@ -46,7 +46,7 @@ def test_a_worker_that_ends_while_redis_is_away_hands_over_all_the_same(
     server, own = EmbeddedRedis(tmp_path), worker_engine(database_url, "one")
     try:
         with connect(server.start()) as client:
-            worker = LiveWorker("one", own, client, trading_calendar())
+            worker = LiveWorker("one", own, client, trading_calendar(), kept_events=1_000)
             worker.prepare()
             worker.renew_now()
             assert len(worker.desk.leases) == 16
