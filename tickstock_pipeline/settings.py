@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         default=0, ge=0, le=100, description="Calendar years of minutes to keep, this one included; 0: all of them."
     )
     retention_patterns_days: int = Field(default=0, ge=0, description="Days of detections to keep; 0: all of them.")
+    retention_events_days: int = Field(
+        default=0,
+        ge=0,
+        description="Days of the integration log to keep; 0: all of them. The consumer is told of the retraction of a "
+        "detection only while the log shows that it was published.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Log level.")
 
     @field_validator("database_url", "dagster_database_url")

@@ -17,7 +17,7 @@ from tickstock_pipeline.market.partition import Partition
 from tickstock_pipeline.market.timeframe import Timeframe
 from tickstock_pipeline.settings import Settings
 from tickstock_pipeline.storage.memberships import read_versions
-from tickstock_pipeline.storage.retention import delete_minutes, delete_patterns, minutes_before
+from tickstock_pipeline.storage.retention import delete_events, delete_minutes, delete_patterns, minutes_before
 from tickstock_pipeline.storage.universe_files import folder_files, read_universe_file
 from tickstock_pipeline.storage.universes import UniverseChange, store_universe
 
@@ -116,7 +116,7 @@ def _session_to_compare(at: datetime) -> dict[str, object] | None:
 
 def _keeps_less_than_everything() -> bool:
     settings = Settings.load()
-    return bool(settings.retention_minutes_years or settings.retention_patterns_days)
+    return bool(settings.retention_minutes_years or settings.retention_patterns_days or settings.retention_events_days)
 
 
 def _compare_minutes(
@@ -230,7 +230,7 @@ def delete_old(context: dg.OpExecutionContext, database: Database) -> None:
     """Delete what the settings do not keep, a symbol's year at a time."""
     settings = Settings.load()
     now = datetime.now(UTC)
-    minutes = patterns = 0
+    minutes = patterns = events = 0
     if settings.retention_minutes_years:
         with database.engine.connect() as connection:
             old = minutes_before(connection, now.year - settings.retention_minutes_years + 1)
@@ -242,4 +242,7 @@ def delete_old(context: dg.OpExecutionContext, database: Database) -> None:
     if settings.retention_patterns_days:
         with database.engine.begin() as connection:
             patterns = delete_patterns(connection, now - timedelta(days=settings.retention_patterns_days))
-    context.add_output_metadata({"minutes_deleted": minutes, "patterns_deleted": patterns})
+    if settings.retention_events_days:
+        with database.engine.begin() as connection:
+            events = delete_events(connection, now - timedelta(days=settings.retention_events_days))
+    context.add_output_metadata({"minutes_deleted": minutes, "patterns_deleted": patterns, "events_deleted": events})

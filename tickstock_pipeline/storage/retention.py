@@ -46,6 +46,14 @@ def delete_patterns(connection: sa.Connection, before: datetime) -> int:
     return int(found.rowcount)
 
 
+def delete_events(connection: sa.Connection, before: datetime) -> int:
+    """Delete what the integration log says of the time before an instant, whoever wrote it; how many rows."""
+    found = connection.execute(
+        sa.text('DELETE FROM integration_events WHERE "timestamp" < :before'), {"before": before}
+    )
+    return int(found.rowcount)
+
+
 _YEAR = """
     >= make_timestamptz(:year, 1, 1, 0, 0, 0, 'America/New_York')
     AND {column} < make_timestamptz(:year + 1, 1, 1, 0, 0, 0, 'America/New_York')

@@ -149,6 +149,24 @@ def test_deleted_minutes_leave_what_was_computed_from_them(daemon, monkeypatch: 
     assert catch_up(daemon) == []
 
 
+def test_the_integration_log_is_kept_for_as_long_as_somebody_wants(daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    with daemon.engine.begin() as connection:
+        connection.exec_driver_sql(
+            'INSERT INTO integration_events ("timestamp", event_type, source_system)'
+            " SELECT now() - age * interval '1 day', 'heartbeat', 'tickstock' || age FROM unnest('{0,6,8}'::int[]) age"
+        )
+    monkeypatch.setenv("TICKSTOCK_RETENTION_EVENTS_DAYS", "7")
+    assert len(daemon.tick_schedule("retention", "2024-03-09T10:00:00+00:00")) == 1
+
+    result = defs.resolve_job_def("retention").execute_in_process(instance=daemon.instance)
+
+    (output,) = (event for event in result.all_events if event.is_successful_output)
+    assert output.event_specific_data.metadata["events_deleted"].value == 1
+    with daemon.engine.connect() as connection:
+        kept = connection.scalars(sa.text("SELECT source_system FROM integration_events ORDER BY 1"))
+        assert list(kept) == ["tickstock0", "tickstock6"]
+
+
 def test_a_switched_off_schedule_says_so(daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     daemon.write("ohlcv_daily", "NEW", *DAYS)
     monkeypatch.setenv("TICKSTOCK_AUTOMATIONS_OFF", "catch_up")
