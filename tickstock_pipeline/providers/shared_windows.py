@@ -52,7 +52,9 @@ local is_granted = wait <= tonumber(ARGV[1])
 if is_granted then
     for i = 3, #KEYS do
         redis.call('LPUSH', KEYS[i], string.format('%.6f', slot))
-        redis.call('LTRIM', KEYS[i], 0, ARGV[2 * i - 2] - 1)
+        while tonumber(redis.call('LINDEX', KEYS[i], -1)) + ARGV[2 * i - 1] <= now do
+            redis.call('RPOP', KEYS[i])
+        end
         redis.call('PEXPIRE', KEYS[i], math.ceil((wait + ARGV[2 * i - 1]) * 1000))
     end
 end
@@ -61,7 +63,8 @@ redis.call('SET', KEYS[2], era, 'PX', math.ceil((wait + longest) * 2000))
 return {is_granted and 1 or 0, string.format('%.6f', slot), string.format('%.6f', now), pause, era}
 """
 
-# KEYS: pause, era, the lists. ARGV: seconds. Nobody sends in a slot that is still to come: it is given back.
+# KEYS: pause, era, the lists. ARGV: seconds. Nobody sends in a slot that is still to come: it is given back, and who
+# waits for it learns of the pause then, which may be long over. He is a second late at most.
 _PAUSE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -70,7 +73,12 @@ local before = redis.call('GET', KEYS[1])
 if before and tonumber(before) >= tonumber(pause) then
     return 0
 end
-redis.call('SET', KEYS[1], pause, 'PX', math.ceil(ARGV[1] * 1000) + 1)
+local newest = tonumber(pause)
+for i = 3, #KEYS do
+    newest = math.max(newest, tonumber(redis.call('LINDEX', KEYS[i], 0) or 0))
+end
+local is_shown_for = math.max(math.ceil((newest - now + 1) * 1000), redis.call('PTTL', KEYS[1]))
+redis.call('SET', KEYS[1], pause, 'PX', is_shown_for)
 for i = 3, #KEYS do
     while tonumber(redis.call('LINDEX', KEYS[i], 0) or 0) > now do
         redis.call('LPOP', KEYS[i])
@@ -86,7 +94,7 @@ local now = time[1] + time[2] / 1000000
 local n_windows = tonumber(ARGV[2])
 local longest = 1
 for i = 3, #KEYS do
-    local amount, seconds = tonumber(ARGV[2 * i - 3]), tonumber(ARGV[2 * i - 2])
+    local seconds = tonumber(ARGV[2 * i - 2])
     local slots = redis.call('LRANGE', KEYS[i], 0, -1)
     local is_known = {}
     for _, slot in ipairs(slots) do
@@ -99,7 +107,7 @@ for i = 3, #KEYS do
     end
     table.sort(slots, function(one, other) return tonumber(one) > tonumber(other) end)
     redis.call('DEL', KEYS[i])
-    for n = 1, math.min(#slots, amount) do
+    for n = 1, #slots do
         redis.call('RPUSH', KEYS[i], slots[n])
     end
     if #slots > 0 then

@@ -77,7 +77,8 @@ class LocalWindows:
     """
 
     def __init__(self, windows: Sequence[Window], clock: Callable[[], float] = time.monotonic) -> None:
-        self._windows = [(deque[float](maxlen=window.item.amount), window.seconds) for window in windows]
+        # slots that count: those of the last seconds, and those still to come
+        self._windows = [(deque[float](), window.item.amount, window.seconds) for window in windows]
         self._clock = clock
         self._paused_until = 0.0
         self._lock = threading.Lock()
@@ -87,14 +88,16 @@ class LocalWindows:
         with self._lock:
             now = self._clock()
             slot = max(now, self._paused_until)
-            for given, seconds in self._windows:
+            for given, amount, seconds in self._windows:
+                while given and given[0] + seconds <= now:
+                    given.popleft()
                 if given:
                     slot = max(slot, given[-1])
-                if len(given) == given.maxlen:
-                    slot = max(slot, given[0] + seconds)
+                if len(given) >= amount:
+                    slot = max(slot, given[-amount] + seconds)
             is_granted = slot - now <= longest_wait
             if is_granted:
-                for given, _ in self._windows:
+                for given, _, _ in self._windows:
                     given.append(slot)
             return Slot(is_granted, slot - now, repr(slot), repr(self._paused_until))
 
@@ -106,7 +109,7 @@ class LocalWindows:
     def give_back(self, slot: Slot) -> None:
         """See :meth:`Windows.give_back`."""
         with self._lock:
-            for given, _ in self._windows:
+            for given, _, _ in self._windows:
                 with suppress(ValueError):
                     given.remove(float(slot.key))
 
@@ -117,6 +120,6 @@ class LocalWindows:
             if now + seconds <= self._paused_until:
                 return
             self._paused_until = now + seconds
-            for given, _ in self._windows:
+            for given, _, _ in self._windows:
                 while given and given[-1] > now:
                     given.pop()

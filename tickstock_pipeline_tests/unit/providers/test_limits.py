@@ -9,7 +9,7 @@ from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute
 
 from tickstock_pipeline.errors import RateLimitedError
 from tickstock_pipeline.providers.limits import LONGEST_WAIT, RequestBudget, account_of, window_of
-from tickstock_pipeline.providers.windows import LocalWindows
+from tickstock_pipeline.providers.windows import LocalWindows, Window
 
 MINUTE = 60.0
 
@@ -170,6 +170,22 @@ def test_a_pause_that_begins_while_somebody_waits_holds_him_up_too() -> None:
     tested.acquire()
 
     assert clock.now == pytest.approx(1310.0)
+
+
+def test_a_slot_that_is_given_back_or_void_gives_nobody_more_than_the_limit() -> None:
+    clock = Clock()
+    windows = LocalWindows([Window(RateLimitItemPerMinute(5), MINUTE)], clock)
+    slots = [windows.reserve(300.0) for _ in range(11)]
+    assert [slot.wait for slot in slots] == [0.0] * 5 + [MINUTE] * 5 + [2 * MINUTE]
+
+    windows.give_back(slots[10])
+    windows.give_back(slots[9])
+    assert [windows.reserve(300.0).wait for _ in range(2)] == [MINUTE, 2 * MINUTE]
+
+    # shorter than the window: what was sent counts on
+    windows.pause(1.0)
+    assert all(windows.is_void(slot) for slot in slots)
+    assert [windows.reserve(300.0).wait for _ in range(6)] == [MINUTE] * 5 + [2 * MINUTE]
 
 
 def test_a_process_that_was_held_up_takes_another_slot() -> None:
