@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# one more than cores: the longest tests wait for Dagster's own intervals
-WORKERS ?= 3
+# twice as many as cores, since the longest tests wait for Dagster's own intervals
+WORKERS ?= 4
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: up demo test check lint fmt bench chaos clean install install-dev help

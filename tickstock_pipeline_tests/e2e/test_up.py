@@ -1,7 +1,6 @@
 """``tickstock up`` on the packaged sample, once from nothing and once again."""
 
 import signal
-import time
 
 import httpx
 import pytest
@@ -68,10 +67,8 @@ def test_the_first_start_does_the_whole_job_and_the_second_repeats_nothing(workp
     assert "Stopped" in first.output
     assert not workplace.leftovers()
 
-    began = time.monotonic()
     second = workplace.up("--once")
     assert second.wait() == 0, second.output
-    assert time.monotonic() - began < 60
     assert "partitions" not in second.output.partition("Latest detections")[0]
     assert "Latest detections" in second.output
     assert not workplace.leftovers()

@@ -39,7 +39,7 @@ class HttpContract:
                 provider.fetch_splits("AAPL")
             elapsed = time.monotonic() - start
 
-        assert timeout * self.deadline_in_timeouts * 0.99 <= elapsed < 5.0
+        assert timeout * self.deadline_in_timeouts * 0.99 <= elapsed < 20.0
 
     @pytest.mark.parametrize("status", [408, 425, 500, 503])
     def test_a_server_that_cannot_answer_now_is_asked_again_when_it_says(

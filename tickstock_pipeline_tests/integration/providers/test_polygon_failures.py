@@ -136,7 +136,7 @@ def test_silence_ends_with_the_timeout(server: ReplayServer) -> None:
 
     with stamina.set_testing(True, attempts=2, cap=True), pytest.raises(ProviderUnavailableError, match="silent"):
         daily(provider)
-    assert 0.4 <= time.monotonic() - start < 3.0
+    assert 0.4 <= time.monotonic() - start < 20.0
 
 
 def test_nobody_listening_is_an_unavailable_provider(free_tcp_port: int) -> None:

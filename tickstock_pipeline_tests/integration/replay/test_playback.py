@@ -169,7 +169,7 @@ def test_time_passes_as_fast_as_asked_for(server: ReplayServer) -> None:
     server.stream.play(HALF_DAY, HALF_DAY, symbols=["IBM"], speed=25_200, subscribers=0).wait(20)
 
     # 210 minutes at 25,200 times the clock's speed are half a second
-    assert 0.5 <= time.monotonic() - started < 3
+    assert 0.5 <= time.monotonic() - started < 10
 
 
 def test_a_playback_can_be_stopped(server: ReplayServer) -> None:

@@ -57,7 +57,7 @@ def heard(listener: "redis.client.PubSub", status: str) -> dict[str, Any]:
 
 def until_shown(client: "redis.Redis", status: bytes) -> None:
     """Wait for the worker's state: it comes with the event."""
-    deadline = time.monotonic() + 1.0
+    deadline = time.monotonic() + 10.0
     while client.hget(worker_state_key("one"), "status") != status:
         assert time.monotonic() < deadline
 

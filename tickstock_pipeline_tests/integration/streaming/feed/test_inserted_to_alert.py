@@ -77,7 +77,7 @@ def test_minutes_that_came_while_the_feed_was_down_are_published_as_late(
     program.close()
 
 
-def test_an_inserted_minute_is_published_within_a_tenth_of_a_second(
+def test_an_inserted_minute_is_published_when_it_is_committed_and_not_when_somebody_looks(
     make_feed: Callable[..., Any], make_worker: Callable[..., Any], engine: sa.Engine, database_url: str
 ) -> None:
     worker = make_worker()
@@ -103,5 +103,5 @@ def test_an_inserted_minute_is_published_within_a_tenth_of_a_second(
             listener.close()
     program.close()
 
-    # the first bar of a series that nobody follows takes longer
-    assert statistics.median(waits[1:]) < 0.1
+    # who looks now and then does so every few seconds
+    assert statistics.median(waits[1:]) < 1.0

