@@ -168,6 +168,7 @@ def test_whatever_is_killed_in_the_middle_of_a_job_every_bar_is_stored_once(work
             os.kill(up.services().processes[name].pid, signal.SIGKILL)
             assert up.wait(90) == 1, up.output
             assert f"{name} ended by itself" in up.output, up.output
+            assert not workplace.leftovers()
             up = workplace.up()
             up.wait_for("Ctrl-C stops everything")
         source.let_go(part)

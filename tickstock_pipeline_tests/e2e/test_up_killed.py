@@ -100,8 +100,9 @@ def test_whatever_is_killed_the_tables_end_the_same(workplace, engine, database_
     path = write_universe(symbols, years)
     variables = {"TICKSTOCK_SAMPLE_FILE": str(path), "TICKSTOCK_FIRST_YEAR": str(years[0])}
 
-    # Each of the processes of an instance, while the first job is under way: the instance ends and names it.
-    for name in ("redis", "postgres", "code-server", "webserver", "daemon"):
+    # Each of the processes of an instance, while the first job is under way: the instance ends and names it. Redis,
+    # the daemon and the gateway are killed in the middle of an import job, see test_import_jobs.
+    for name in ("postgres", "code-server", "webserver"):
         up = workplace.up(**variables)
         up.wait_for("partitions")
         if name == "postgres":
