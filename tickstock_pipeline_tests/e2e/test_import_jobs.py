@@ -84,6 +84,8 @@ def provider(source: GatedSource, workplace) -> Iterator[ReplayServer]:
             "TICKSTOCK_POLYGON_URL": server.url,
             "TICKSTOCK_POLYGON_API_KEY": "replay",
             "TICKSTOCK_POLYGON_CALLS_PER_MINUTE": "0",
+            # no live bars: a worker and a feed less to be started six times
+            "TICKSTOCK_LIVE_SOURCE": "none",
             "TICKSTOCK_REQUEST_TIMEOUT": "600",
             "TICKSTOCK_FIRST_YEAR": str(TODAY.year - 1),
         }
