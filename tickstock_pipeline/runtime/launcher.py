@@ -9,11 +9,14 @@ Arguments: parent's pid, signal at the parent's death, method (``same``, ``names
    ``switch``: become ``uid`` for good.
 2. Linux: ask for the signal when the parent ends. Last, since both of the above clear it; ``execve`` keeps it.
 3. If the parent ended before step 2 there is nobody left to serve.
-4. Become the command.
+4. Take signals as they come: a script that starts us in the background has SIGINT ignored, which ``execve`` keeps, and
+   Dagster's code server would treat SIGTERM like it.
+5. Become the command.
 """
 
 import ctypes
 import os
+import signal
 import sys
 
 EXIT_REFUSED = 125
@@ -64,7 +67,7 @@ def end_with_parent(parent: int, signal_number: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Steps 1 to 4; returns only by ending the process or becoming another program."""
+    """Steps 1 to 5; returns only by ending the process or becoming another program."""
     parent, signal_number, method, uid, gid, *command = arguments
     try:
         if method == "namespace":
@@ -75,6 +78,7 @@ def main(arguments: list[str]) -> None:
         print(f"cannot run as user {uid} by {method}: {error}", file=sys.stderr)
         raise SystemExit(EXIT_REFUSED) from None
     end_with_parent(int(parent), int(signal_number))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         os.execvp(command[0], command)  # noqa: S606 - the command is our own, and there is no shell
     except OSError as error:

@@ -47,6 +47,20 @@ def start_and_wait(process: ServiceProcess) -> ServiceProcess:
     return process
 
 
+def test_a_signal_that_the_parent_ignores_is_not_ignored_by_the_child(tmp_path: Path) -> None:
+    code = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler); " + FOREVER
+    # a shell's background job has it so
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start_and_wait(python(code, tmp_path))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    told = process.log_tail()
+    process.stop()
+
+    assert told == ["True", "ready"]
+
+
 def test_a_stopped_process_has_ended(tmp_path: Path) -> None:
     process = start_and_wait(python(FOREVER, tmp_path))
     pid = process.pid
